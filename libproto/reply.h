@@ -1,0 +1,41 @@
+/*
+ * Replies and events as libsink's callers hold them, and the arguments of a request. Inside the library only; what
+ * callers may do with them is in sink.h.
+ */
+#ifndef SINK_REPLY_H
+#define SINK_REPLY_H
+
+#include "error.h"
+#include "msg.h"
+#include "sink.h"
+
+/* One received message, or a piece of bad news that waits in the queue among the events. */
+struct sink_reply {
+	struct msg *msg;	 /* NULL in bad news */
+	const struct val *top;	 /* the map that paths start from: `ok` of a reply, the whole of an event */
+	struct err error;	 /* of bad news, or of a reply that is an error; else code 0 */
+	struct sink_reply *next; /* in a queue */
+	uint64_t cursor;	 /* the attachment that an event belongs to; 0 without one */
+	int64_t cost;		 /* bytes of credit that come back when it is taken */
+};
+
+/* Decodes a frame. SINK_EFORMAT, SINK_ENOMEM. */
+int reply_new(const void *frame, size_t size, struct sink_reply **ret, struct err *e);
+
+/* Bad news. NULL without memory. */
+struct sink_reply *reply_new_error(const struct err *why);
+
+struct reply_queue {
+	struct sink_reply *first, **end; /* `end` may point inside: a queue stays where it was initialized */
+};
+
+void reply_init(struct reply_queue *q);
+void reply_clear(struct reply_queue *q);
+void reply_push(struct reply_queue *q, struct sink_reply *r);
+struct sink_reply *reply_pop(struct reply_queue *q);	 /* NULL when empty; the caller's */
+void reply_drop(struct reply_queue *q, uint64_t cursor); /* frees the events of one attachment */
+
+/* The request's frame being built. */
+struct out *args_out(struct sink_args *a);
+
+#endif

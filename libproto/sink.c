@@ -1,0 +1,584 @@
+/*
+ * The client's protocol: hello, calls, events, and the way back after a loss. link.c knows sockets, cursor.c cursors,
+ * this file what is said and when.
+ *
+ * Whatever arrives is dispatched in one place, dispatch(), whoever waits: a call that waits for its reply queues the
+ * events that come first, and an event loop that waits for events settles what else arrives.
+ */
+#include "sink.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cursor.h"
+#include "endpoint.h"
+#include "link.h"
+#include "reply.h"
+
+/* The one call that is under way. */
+struct call {
+	uint64_t id;
+	const char *op;
+	bool repeat;   /* carried out twice it does no more than once */
+	bool attaches; /* its reply may name an attachment */
+	bool sent, done;
+	int64_t credit;
+	const void *frame;
+	size_t size;
+	struct sink_reply *reply;
+};
+
+struct sink {
+	struct link *link;
+	struct err err;	    /* of the last call */
+	struct err fatal;   /* code 0 while the connection is of use */
+	struct err refused; /* why the daemon refused hello for now, such as SINK_EBUSY */
+	char *client;
+	struct sink_reply *hello;
+	bool ready; /* hello is answered */
+	uint64_t last_id, hello_id;
+	int64_t request_most; /* bytes that the daemon takes; 0 when it does not say */
+	struct call *call;    /* NULL between calls */
+	struct cursors cursors;
+};
+
+static _Thread_local struct err open_error;
+
+/* ---- small answers ---- */
+
+int sink_error(const struct sink *s)
+{
+	return s ? s->err.code : open_error.code;
+}
+
+const char *sink_error_text(const struct sink *s)
+{
+	return s ? s->err.text : open_error.text;
+}
+
+const char *sink_error_name(int code)
+{
+	return err_name(code);
+}
+
+const char *sink_version(void)
+{
+	return PACKAGE_VERSION;
+}
+
+const struct sink_reply *sink_hello(const struct sink *s)
+{
+	return s->hello;
+}
+
+bool sink_connected(const struct sink *s)
+{
+	return s->ready;
+}
+
+int sink_fd(struct sink *s)
+{
+	return link_fd(s->link);
+}
+
+int sink_endpoint(const char *given, char *endpoint, size_t size)
+{
+	memset(&open_error, 0, sizeof(open_error));
+	return endpoint_find(given, endpoint, size, &open_error);
+}
+
+/* ---- requests of the library's own ---- */
+
+/* Begins a request; its fields are added by the caller. NULL without memory. */
+static struct out *begin_request(struct sink *s, const char *op, uint64_t *id)
+{
+	struct out *o;
+
+	if (out_new(&o, NULL))
+		return NULL;
+	*id = ++s->last_id;
+	out_map(o, NULL);
+	out_str(o, "op", op);
+	out_int(o, "id", (int64_t)*id);
+	return o;
+}
+
+/* Sends it and forgets it. What cannot be sent now is of no use later: the connection is being lost. */
+static void end_request(struct sink *s, struct out *o)
+{
+	const void *frame;
+	size_t size;
+
+	out_end(o);
+	frame = out_data(o, &size);
+	if (out_ok(o))
+		link_send(s->link, frame, size, NULL);
+	out_free(o);
+}
+
+static void send_hello(struct sink *s)
+{
+	struct out *o = begin_request(s, "hello", &s->hello_id);
+
+	if (!o)
+		return;
+	out_int(o, "protocol", SINK_PROTOCOL);
+	out_str(o, "client", s->client);
+	end_request(s, o);
+}
+
+static void send_detach(struct sink *s, int64_t number)
+{
+	uint64_t id;
+	struct out *o = begin_request(s, "detach", &id);
+
+	if (!o)
+		return;
+	out_int(o, "attachment", number);
+	end_request(s, o);
+}
+
+/* Gives back what the reader has taken. */
+static void send_credit(struct sink *s, struct cursor *cur)
+{
+	uint64_t id;
+	struct out *o = begin_request(s, "credit", &id);
+
+	if (!o)
+		return;
+	out_int(o, "attachment", cur->number);
+	out_int(o, "bytes", cur->taken);
+	end_request(s, o);
+	cur->taken = 0;
+}
+
+/* Comes back at the cursor, after a loss or a gap. */
+static void send_attach(struct sink *s, struct cursor *cur)
+{
+	struct out *o;
+
+	if (cur->number)
+		send_detach(s, cur->number);
+	cur->number = 0;
+	cur->taken = 0;
+	o = begin_request(s, "attach", &cur->request);
+	if (!o)
+		return;
+	out_str(o, "conversation", cur->name);
+	out_int(o, "from", cur->seq);
+	out_int(o, "credit", cur->credit);
+	end_request(s, o);
+}
+
+/* ---- what arrives ---- */
+
+static void take_hello(struct sink *s, struct sink_reply *r)
+{
+	if (r->error.code == SINK_EPROTO)
+		s->fatal = r->error;
+	else if (!r->error.code && sink_int(r, "protocol", -1) != SINK_PROTOCOL)
+		err_set(&s->fatal, SINK_EPROTO,
+			"The daemon speaks version %" PRId64 " of the protocol, this library %d.",
+			sink_int(r, "protocol", -1), SINK_PROTOCOL);
+	else if (r->error.code)
+		s->refused = r->error;
+	if (r->error.code || s->fatal.code) {
+		sink_reply_free(r);
+		link_drop(s->link); /* a refusal for now is tried again after the pause */
+		return;
+	}
+	sink_reply_free(s->hello);
+	s->hello = r;
+	s->hello_id = 0;
+	s->ready = true;
+	s->refused.code = 0;
+	s->request_most = sink_int(r, "limits.message_bytes", 0);
+	link_settled(s->link);
+	for (struct cursor *cur = s->cursors.list; cur; cur = cur->next)
+		send_attach(s, cur);
+}
+
+static void resolve(struct sink *s, struct sink_reply *r)
+{
+	struct call *c = s->call;
+	const char *name = sink_str(r, "conversation.name", NULL);
+	struct cursor *cur;
+
+	c->reply = r;
+	c->done = true;
+	if (!c->attaches || !name || !sink_has(r, "attachment"))
+		return;
+	cur = cursor_named(&s->cursors, name);
+	if (cur && cur->number && strcmp(c->op, "attach") != 0)
+		return; /* a say leaves an attachment where it is */
+	if (!cursor_begin(&s->cursors, name, sink_int(r, "attachment", 0), sink_int(r, "seq", 0), c->credit))
+		err_set(&r->error, SINK_ENOMEM, "There is no memory for an attachment.");
+}
+
+/* The answer to an attach that was to bring us back. */
+static void came_back(struct sink *s, struct cursor *cur, const struct sink_reply *r)
+{
+	struct sink_reply *news;
+
+	cur->request = 0;
+	if (!r->error.code) {
+		cur->number = sink_int(r, "attachment", 0);
+		return;
+	}
+	news = reply_new_error(&r->error);
+	if (news)
+		reply_push(&s->cursors.events, news);
+	cursor_end(&s->cursors, cur, false);
+}
+
+static void take_reply(struct sink *s, struct sink_reply *r)
+{
+	uint64_t id = (uint64_t)val_int(val_get(msg_root(r->msg), "id"), 0);
+	struct cursor *cur = id ? cursor_awaiting(&s->cursors, id) : NULL;
+
+	if (id && id == s->hello_id) {
+		take_hello(s, r);
+		return;
+	}
+	if (s->call && s->call->sent && !s->call->done && (id == s->call->id || (!id && r->error.code))) {
+		resolve(s, r);
+		return;
+	}
+	if (cur)
+		came_back(s, cur, r);
+	else if (sink_has(r, "attachment"))
+		send_detach(s, sink_int(r, "attachment", 0)); /* its caller has stopped waiting */
+	sink_reply_free(r);
+}
+
+static void dispatch(struct sink *s, const void *frame, size_t size)
+{
+	struct sink_reply *r;
+	struct cursor *gap;
+	struct err e;
+
+	if (reply_new(frame, size, &r, &e)) {
+		err_set(&s->fatal, e.code, "What came from the daemon is of no use: %s", e.text);
+		s->ready = false;
+		link_drop(s->link);
+		return;
+	}
+	if (!val_get(msg_root(r->msg), "ev")) {
+		take_reply(s, r);
+		return;
+	}
+	gap = cursor_event(&s->cursors, r, size, s->call && s->call->attaches);
+	if (gap && s->ready)
+		send_attach(s, gap);
+}
+
+static void lost(struct sink *s)
+{
+	s->ready = false;
+	s->hello_id = 0;
+	cursor_all_lost(&s->cursors);
+}
+
+/* One piece of news, waiting for it until `deadline`. */
+static enum link_news step(struct sink *s, int64_t deadline)
+{
+	const void *frame;
+	size_t size;
+	enum link_news news = link_next(s->link, deadline, &frame, &size);
+
+	if (news == LINK_STARTED)
+		send_hello(s);
+	else if (news == LINK_FRAME)
+		dispatch(s, frame, size);
+	else if (news == LINK_LOST)
+		lost(s);
+	return news;
+}
+
+/* Takes in all that is there already, and tells sink_fd() whether something waits for the caller. */
+static void settle(struct sink *s)
+{
+	while (!s->fatal.code && step(s, 0) != LINK_QUIET)
+		;
+	link_flag(s->link, s->cursors.events.first || s->fatal.code);
+}
+
+/* ---- opening and closing ---- */
+
+static int say_hello(struct sink *s, const char *endpoint, int timeout_ms, struct err *e)
+{
+	int64_t deadline = link_deadline(timeout_ms);
+
+	while (!s->ready) {
+		enum link_news news = step(s, deadline);
+
+		if (s->fatal.code)
+			return err_set(e, s->fatal.code, "%s", s->fatal.text);
+		if (s->refused.code)
+			return err_set(e, s->refused.code, "%s", s->refused.text);
+		if (news == LINK_LOST)
+			return err_set(e, SINK_ECONN, "%s", link_reason(s->link)->text);
+		if (news == LINK_QUIET && link_now() >= deadline)
+			return err_set(e, SINK_ETIMEDOUT, "The daemon at %s did not answer within %d ms.", endpoint,
+				       timeout_ms);
+	}
+	return 0;
+}
+
+struct sink *sink_open(const char *endpoint, const char *client, int timeout_ms)
+{
+	char at[256];
+	struct sink *s;
+
+	memset(&open_error, 0, sizeof(open_error));
+	if (endpoint_find(endpoint, at, sizeof(at), &open_error))
+		return NULL;
+	s = calloc(1, sizeof(*s));
+	if (s)
+		cursor_all_init(&s->cursors);
+	if (s)
+		s->client = strdup(client ? client : "libsink");
+	if (!s || !s->client) {
+		sink_close(s);
+		err_set(&open_error, SINK_ENOMEM, "There is no memory for a connection.");
+		return NULL;
+	}
+	if (link_new(at, &s->link, &open_error) || say_hello(s, at, timeout_ms, &open_error)) {
+		sink_close(s);
+		return NULL;
+	}
+	settle(s);
+	return s;
+}
+
+void sink_close(struct sink *s)
+{
+	if (!s)
+		return;
+	link_free(s->link);
+	cursor_all_release(&s->cursors);
+	sink_reply_free(s->hello);
+	free(s->client);
+	free(s);
+}
+
+/* ---- calls ---- */
+
+/* Verbs that change nothing, or nothing more the second time: they are sent again when a connection was lost. */
+static bool is_repeatable(const char *op)
+{
+	static const char *const verbs[] = { "list",   "show",	   "log",   "stop",   "attach",
+					     "status", "tokenize", "score", "models", "detokenize" };
+
+	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
+		if (strcmp(verbs[i], op) == 0)
+			return true;
+	return false;
+}
+
+/* The frame is ours, but its fields are the caller's: what the call asks for is read back from it. */
+static int read_back(struct sink *s, struct call *c)
+{
+	const struct val *root;
+	struct msg *m;
+	bool attach = strcmp(c->op, "attach") == 0;
+	int rc;
+
+	if (s->request_most > 0 && c->size > (size_t)s->request_most)
+		return err_set(&s->err, SINK_EINVAL, "The request has %zu bytes; the daemon takes %" PRId64 ".",
+			       c->size, s->request_most);
+	rc = msg_parse(c->frame, c->size, &m, &s->err);
+	if (rc == SINK_EFORMAT)
+		return s->err.code = SINK_EINVAL; /* here it is the caller's mistake, not a peer's */
+	if (rc)
+		return rc;
+	root = msg_root(m);
+	c->repeat = is_repeatable(c->op);
+	c->attaches = attach || val_bool(val_get(root, "attach"), false);
+	c->credit = val_int(val_get(root, "credit"), CURSOR_CREDIT);
+	msg_free(m);
+	return 0;
+}
+
+/* Ends the wait when the news say so; 0 to go on waiting. */
+static int check_wait(struct sink *s, struct call *c, enum link_news news, int64_t deadline)
+{
+	if (s->fatal.code)
+		return err_set(&s->err, s->fatal.code, "%s", s->fatal.text);
+	if (news == LINK_LOST && c->sent) {
+		c->sent = false;
+		if (!c->repeat)
+			return err_set(
+				&s->err, SINK_ECONN,
+				"The connection was lost before \"%s\" was answered: it may have been carried out.",
+				c->op);
+	}
+	if (news != LINK_QUIET || link_now() < deadline)
+		return 0;
+	if (s->ready)
+		return err_set(&s->err, SINK_ETIMEDOUT, "The daemon did not answer \"%s\" in time.", c->op);
+	if (s->refused.code)
+		return err_set(&s->err, s->refused.code, "%s", s->refused.text);
+	return err_set(&s->err, SINK_ECONN, "%s", link_reason(s->link)->text);
+}
+
+static int wait_for(struct sink *s, struct call *c, int64_t deadline)
+{
+	int rc = 0;
+
+	while (!c->done && !rc) {
+		if (s->ready && !c->sent) {
+			rc = link_send(s->link, c->frame, c->size, &s->err);
+			c->sent = !rc;
+			if (rc == SINK_ECONN)
+				rc = 0; /* the loss is about to be told */
+		}
+		if (!rc)
+			rc = check_wait(s, c, step(s, deadline), deadline);
+		if (c->done)
+			rc = 0;
+	}
+	if (rc)
+		return rc;
+	memset(&s->err, 0, sizeof(s->err));
+	if (c->reply->error.code)
+		s->err = c->reply->error;
+	return s->err.code;
+}
+
+/* A detach by hand ends the library's part as well. */
+static void detached(struct sink *s, const struct out *o)
+{
+	const void *frame;
+	size_t size;
+	struct msg *m;
+	struct cursor *cur;
+
+	frame = out_data(o, &size);
+	if (msg_parse(frame, size, &m, NULL))
+		return;
+	cur = cursor_numbered(&s->cursors, val_int(val_get(msg_root(m), "attachment"), -1));
+	if (cur)
+		cursor_end(&s->cursors, cur, true);
+	msg_free(m);
+}
+
+/* The call with its frame complete. NULL on failure, with s->err set. */
+static struct sink_reply *call_out(struct sink *s, struct call *c, struct out *o, int64_t deadline)
+{
+	int rc;
+
+	if (s->fatal.code) {
+		s->err = s->fatal;
+		return NULL;
+	}
+	c->id = ++s->last_id;
+	out_str(o, "op", c->op);
+	out_int(o, "id", (int64_t)c->id);
+	out_end(o);
+	if (out_check(o, &s->err))
+		return NULL;
+	c->frame = out_data(o, &c->size);
+	if (read_back(s, c))
+		return NULL;
+	s->call = c;
+	rc = wait_for(s, c, deadline);
+	s->call = NULL;
+	cursor_forget_strays(&s->cursors);
+	if (rc) {
+		sink_reply_free(c->reply);
+		return NULL;
+	}
+	if (strcmp(c->op, "detach") == 0)
+		detached(s, o);
+	return c->reply;
+}
+
+struct sink_reply *sink_call(struct sink *s, const char *op, struct sink_args *args, int timeout_ms)
+{
+	struct call c = { .op = op };
+	struct sink_reply *r = NULL;
+
+	memset(&s->err, 0, sizeof(s->err));
+	if (!args)
+		args = sink_args_new();
+	if (args)
+		r = call_out(s, &c, args_out(args), link_deadline(timeout_ms));
+	else
+		err_set(&s->err, SINK_ENOMEM, "There is no memory for a request.");
+	sink_args_free(args);
+	settle(s);
+	return r;
+}
+
+/* ---- attachments and events ---- */
+
+int sink_attach(struct sink *s, const char *conversation, int64_t from, int timeout_ms)
+{
+	struct sink_args *a = sink_args_new();
+	struct sink_reply *r;
+
+	if (!a)
+		return err_set(&s->err, SINK_ENOMEM, "There is no memory for a request.");
+	sink_args_str(a, "conversation", conversation);
+	if (from >= 0)
+		sink_args_int(a, "from", from);
+	sink_args_int(a, "credit", CURSOR_CREDIT);
+	r = sink_call(s, "attach", a, timeout_ms);
+	sink_reply_free(r);
+	return s->err.code;
+}
+
+int sink_detach(struct sink *s, const char *conversation)
+{
+	struct cursor *cur = cursor_named(&s->cursors, conversation);
+
+	memset(&s->err, 0, sizeof(s->err));
+	if (!cur)
+		return err_set(&s->err, SINK_ENOENT, "\"%s\" is not attached.", conversation);
+	if (cur->number && s->ready)
+		send_detach(s, cur->number);
+	cursor_end(&s->cursors, cur, true);
+	settle(s);
+	return 0;
+}
+
+/* Hands an event to the caller, and its bytes back to the daemon once half of the credit has come together. */
+static struct sink_reply *hand_out(struct sink *s, struct sink_reply *r)
+{
+	struct cursor *cur = r->cursor ? cursor_of(&s->cursors, r->cursor) : NULL;
+
+	if (!r->msg) {
+		s->err = r->error;
+		sink_reply_free(r);
+		return NULL;
+	}
+	if (cur && cur->number) {
+		cur->taken += r->cost;
+		if (s->ready && cur->taken > 0 && cur->taken >= cur->credit / 2)
+			send_credit(s, cur);
+	}
+	return r;
+}
+
+struct sink_reply *sink_event(struct sink *s, int timeout_ms)
+{
+	int64_t deadline = link_deadline(timeout_ms);
+	struct sink_reply *r = reply_pop(&s->cursors.events);
+
+	memset(&s->err, 0, sizeof(s->err));
+	while (!r && !s->fatal.code) {
+		enum link_news news = step(s, deadline);
+
+		r = reply_pop(&s->cursors.events);
+		if (!r && news == LINK_QUIET)
+			break; /* the time is over, or a signal wants the caller */
+	}
+	if (r)
+		r = hand_out(s, r);
+	else if (s->fatal.code)
+		s->err = s->fatal;
+	settle(s);
+	return r;
+}

@@ -1,0 +1,121 @@
+/*
+ * libsink: a client's end of the sinkd protocol (libproto/README.md, sink-protocol(7)).
+ *
+ * A `struct sink` is one connection, for one thread at a time. Calls are maps built by the caller (or NULL for none);
+ * replies and events are read by key. The library reconnects by itself, says hello again, and comes back at the cursor
+ * of every attachment, so that a client sees a pause and neither a gap nor a duplicate. It grants credit as events
+ * are taken. It never prints and never ends the process. It does its work inside the calls below: a client that waits
+ * elsewhere watches sink_fd().
+ */
+#ifndef SINK_H
+#define SINK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "sink_code.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define SINK_API __attribute__((visibility("default")))
+
+struct sink;
+struct sink_reply; /* a reply or an event; the caller's, until sink_reply_free() */
+struct sink_args;  /* the fields of a request */
+
+/* The last call's error, or sink_open()'s when `s` is NULL (one a thread): 0 or a negative code, and a sentence. */
+SINK_API int sink_error(const struct sink *s);
+SINK_API const char *sink_error_text(const struct sink *s);
+SINK_API const char *sink_error_name(int code);
+SINK_API const char *sink_version(void);
+
+/*
+ * Writes the endpoint that clients use: `given` when not NULL or empty, else $SINK_HOST, else the user's socket below
+ * $XDG_RUNTIME_DIR (or /run/user/UID), or the system's when that alone is there. A path that begins with a slash means
+ * a unix socket. Returns 0, or SINK_EINVAL when it is no ipc: or tcp: endpoint, does not fit `size`, or a unix path
+ * would pass 107 bytes; see sink_error_text(NULL).
+ */
+SINK_API int sink_endpoint(const char *given, char *endpoint, size_t size);
+
+/*
+ * Connects and says hello; waits at most timeout_ms (-1: for ever) for the answer. `endpoint` is taken as by
+ * sink_endpoint(), `client` is a short name for the daemon's log. NULL on failure, with sink_error(NULL): SINK_ECONN at
+ * once when nobody is there, SINK_ETIMEDOUT when somebody is and says nothing, SINK_EPROTO for another version,
+ * SINK_EBUSY when the daemon takes no more clients, SINK_EINVAL, SINK_ENOMEM, SINK_EIO.
+ */
+SINK_API struct sink *sink_open(const char *endpoint, const char *client, int timeout_ms);
+SINK_API void sink_close(struct sink *s); /* NULL is fine */
+
+/* Readable when something may have arrived: for poll(2), level-triggered; call sink_event(s, 0) until it gives NULL. */
+SINK_API int sink_fd(struct sink *s);
+
+/* The daemon's answer to hello; the library's, until the next call. After a reconnect it is the new daemon's. */
+SINK_API const struct sink_reply *sink_hello(const struct sink *s);
+
+/* Arguments: names and values in any order. sink_args_new() returns NULL only without memory. */
+SINK_API struct sink_args *sink_args_new(void);
+SINK_API void sink_args_free(struct sink_args *a);
+SINK_API void sink_args_str(struct sink_args *a, const char *key, const char *value);
+SINK_API void sink_args_strn(struct sink_args *a, const char *key, const char *value, size_t len);
+SINK_API void sink_args_int(struct sink_args *a, const char *key, int64_t value);
+SINK_API void sink_args_float(struct sink_args *a, const char *key, double value);
+SINK_API void sink_args_bool(struct sink_args *a, const char *key, bool value);
+SINK_API void sink_args_map(struct sink_args *a, const char *key);   /* until sink_args_end() */
+SINK_API void sink_args_array(struct sink_args *a, const char *key); /* until sink_args_end(); values take key NULL */
+SINK_API void sink_args_end(struct sink_args *a);
+
+/*
+ * Calls a verb and waits for its reply, at most timeout_ms (-1: for ever); `args` (may be NULL) is freed in every case.
+ * NULL on failure: the daemon's own code and text; SINK_EINVAL for arguments that are no whole map or too long;
+ * SINK_ETIMEDOUT; SINK_ECONN. While there is no connection it waits for one. When the connection is lost before the
+ * reply, a verb that changes nothing (and attach, stop) is sent again; for another one SINK_ECONN tells that it may
+ * have been carried out. Events that arrive meanwhile are kept for sink_event().
+ */
+SINK_API struct sink_reply *sink_call(struct sink *s, const char *op, struct sink_args *args, int timeout_ms);
+
+/*
+ * Attaches to a conversation from event `from` on (-1: from the next one). Returns 0 or a negative code; afterwards its
+ * events come from sink_event(), over all reconnects, until sink_detach() or its `removed` event. Attaching again moves
+ * the attachment; events that were not taken yet are dropped. A say, regenerate or generate called with attach=true
+ * attaches from its own first event, and leaves an attachment that there is where it is.
+ */
+SINK_API int sink_attach(struct sink *s, const char *conversation, int64_t from, int timeout_ms);
+
+/* Ends it; its events that were not taken are dropped. SINK_ENOENT when there is none to this conversation. */
+SINK_API int sink_detach(struct sink *s, const char *conversation);
+
+/*
+ * The next event, waiting at most timeout_ms (0: not at all, -1: for ever); the caller's. NULL with sink_error() 0:
+ * none came, or a signal did. NULL with a code: an attachment ended, because its next event is no longer kept
+ * (SINK_EGONE) or its conversation was not found again (SINK_ENOENT), while others go on; or the connection is of no
+ * use any more, and stays so (SINK_EPROTO: another version, SINK_EFORMAT: what came is no message). Besides the events
+ * of conversations there is `bye`, which has neither `conversation` nor `seq`: the daemon ends, and will be waited for.
+ */
+SINK_API struct sink_reply *sink_event(struct sink *s, int timeout_ms);
+
+/* Whether the daemon answers now; false while the library is trying to reconnect. */
+SINK_API bool sink_connected(const struct sink *s);
+
+/*
+ * Reading a reply's `ok` map or an event by path: keys and indices joined by dots, such as "conversation.name" or
+ * "messages.0.text". Strings are UTF-8, terminated; they live as long as the reply.
+ */
+SINK_API void sink_reply_free(struct sink_reply *r); /* NULL is fine */
+SINK_API bool sink_has(const struct sink_reply *r, const char *path);
+SINK_API const char *sink_str(const struct sink_reply *r, const char *path, size_t *len); /* NULL: no string there */
+SINK_API int64_t sink_int(const struct sink_reply *r, const char *path, int64_t otherwise);
+SINK_API double sink_float(const struct sink_reply *r, const char *path, double otherwise);
+SINK_API bool sink_bool(const struct sink_reply *r, const char *path, bool otherwise);
+SINK_API size_t sink_count(const struct sink_reply *r, const char *path); /* elements of an array or map */
+
+/* The reply or event as one line of JSON; the caller frees it with free(). NULL without memory. */
+SINK_API char *sink_json(const struct sink_reply *r);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
