@@ -1,0 +1,424 @@
+/*
+ * Attention of some queries over some pages, without a sum across lanes: in the product with the keys lanes are tokens
+ * (dimension after dimension), in the product with the values they are dimensions (token after token). A page gives a
+ * partial softmax; pages are merged in ascending order:
+ *
+ *	max' = larger of max and page's max, a = e^(max - max'), b = e^(page's max - max')
+ *	sum' = fma(page's sum, b, sum * a), likewise each value
+ *
+ * How many queries share the reading of a page, and whether the page was turned into F32 first, changes no result.
+ * Included like rows.h, after it.
+ */
+#ifndef CPU_ATTEND_H
+#define CPU_ATTEND_H
+
+/* A query and the tokens that it sees of the page at hand. */
+struct looker {
+	size_t query;
+	struct sight sees;
+};
+
+/* The page at hand, of one layer and KV head. A row of `values` has `stride` elements, whole vectors of them. */
+struct page_view {
+	const void *keys, *values;
+	bool half;
+	size_t stride;
+};
+
+INLINE struct v16 load_element(const void *p, size_t at, bool half)
+{
+	return half ? v16_load_f16((const uint16_t *)p + at) : v16_load((const float *)p + at);
+}
+
+INLINE void scores_of(const float *const *q, float *const *s, size_t queries, size_t dims, const void *keys, bool half,
+		      size_t token)
+{
+	struct v16 acc[ATTEND_Q][ATTEND_V];
+
+	UNROLL
+	for (size_t i = 0; i < queries; i++)
+		UNROLL
+	for (size_t j = 0; j < ATTEND_V; j++)
+		acc[i][j] = v16_set1(0);
+	for (size_t d = 0; d < dims; d++)
+		UNROLL
+	for (size_t j = 0; j < ATTEND_V; j++) {
+		struct v16 k = load_element(keys, d * PAGE_TOKENS + token + j * LANES, half);
+
+		UNROLL
+		for (size_t i = 0; i < queries; i++)
+			acc[i][j] = v16_fma(v16_set1(q[i][d]), k, acc[i][j]);
+	}
+	UNROLL
+	for (size_t i = 0; i < queries; i++)
+		UNROLL
+	for (size_t j = 0; j < ATTEND_V; j++)
+		v16_store(s[i] + token + j * LANES, acc[i][j]);
+}
+
+/* o[dim .. dim + vectors * LANES) += probabilities times values of tokens [from, to). */
+INLINE void values_of(const float *const *p, float *const *o, size_t queries, size_t vectors, const struct page_view *v,
+		      bool half, size_t dim, size_t from, size_t to)
+{
+	struct v16 acc[ATTEND_Q][ATTEND_V];
+
+	UNROLL
+	for (size_t i = 0; i < queries; i++)
+		UNROLL
+	for (size_t j = 0; j < vectors; j++)
+		acc[i][j] = v16_load(o[i] + dim + j * LANES);
+	for (size_t t = from; t < to; t++)
+		UNROLL
+	for (size_t j = 0; j < vectors; j++) {
+		struct v16 x = load_element(v->values, t * v->stride + dim + j * LANES, half);
+
+		UNROLL
+		for (size_t i = 0; i < queries; i++)
+			acc[i][j] = v16_fma(v16_set1(p[i][t]), x, acc[i][j]);
+	}
+	UNROLL
+	for (size_t i = 0; i < queries; i++)
+		UNROLL
+	for (size_t j = 0; j < vectors; j++)
+		v16_store(o[i] + dim + j * LANES, acc[i][j]);
+}
+
+INLINE void values_all(const float *const *p, float *const *o, size_t queries, size_t dims, const struct page_view *v,
+		       bool half, size_t from, size_t to)
+{
+	size_t dim = 0;
+
+	for (; dim + ATTEND_V * LANES <= dims; dim += ATTEND_V * LANES)
+		values_of(p, o, queries, ATTEND_V, v, half, dim, from, to);
+	for (; dim < dims; dim += LANES)
+		values_of(p, o, queries, 1, v, half, dim, from, to);
+}
+
+/* Scores of up to ATTEND_Q queries; vectors that none of them sees are left out. */
+INLINE void scores_some(const struct looker *l, size_t n, struct attend_scratch *s, size_t dims,
+			const struct page_view *v, bool half)
+{
+	const float *q[ATTEND_Q];
+	float *to[ATTEND_Q];
+	size_t lo = PAGE_TOKENS, hi = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		q[i] = s->q + l[i].query * dims;
+		to[i] = s->s + l[i].query * PAGE_TOKENS;
+		lo = (size_t)l[i].sees.lo < lo ? (size_t)l[i].sees.lo : lo;
+		hi = (size_t)l[i].sees.hi > hi ? (size_t)l[i].sees.hi : hi;
+	}
+	for (size_t t = lo / (ATTEND_V * LANES) * (ATTEND_V * LANES); t < hi; t += ATTEND_V * LANES)
+		scores_of(q, to, n, dims, v->keys, half, t);
+}
+
+/* Values of up to ATTEND_Q queries: together where all see, else each alone, so that nobody reads what it must not. */
+INLINE void values_some(const struct looker *l, size_t n, struct attend_scratch *s, size_t dims,
+			const struct page_view *v, bool half)
+{
+	const float *p[ATTEND_Q];
+	float *o[ATTEND_Q];
+	size_t lo = 0, hi = PAGE_TOKENS;
+
+	for (size_t i = 0; i < n; i++) {
+		p[i] = s->s + l[i].query * PAGE_TOKENS;
+		o[i] = s->page_o + l[i].query * dims;
+		memset(o[i], 0, dims * sizeof(float));
+		lo = (size_t)l[i].sees.lo > lo ? (size_t)l[i].sees.lo : lo;
+		hi = (size_t)l[i].sees.hi < hi ? (size_t)l[i].sees.hi : hi;
+	}
+	if (lo > hi)
+		lo = hi = 0;
+	if (lo == hi) { /* nothing in common */
+		for (size_t i = 0; i < n; i++)
+			values_all(p + i, o + i, 1, dims, v, half, (size_t)l[i].sees.lo, (size_t)l[i].sees.hi);
+		return;
+	}
+	for (size_t i = 0; i < n; i++)
+		if ((size_t)l[i].sees.lo < lo)
+			values_all(p + i, o + i, 1, dims, v, half, (size_t)l[i].sees.lo, lo);
+	values_all(p, o, n, dims, v, half, lo, hi);
+	for (size_t i = 0; i < n; i++)
+		if ((size_t)l[i].sees.hi > hi)
+			values_all(p + i, o + i, 1, dims, v, half, hi, (size_t)l[i].sees.hi);
+}
+
+/* Scores to probabilities, unseen tokens to zero. */
+static void softmax_page(const struct looker *l, struct attend_scratch *s)
+{
+	float *p = s->s + l->query * PAGE_TOKENS, *end = p + PAGE_TOKENS;
+	struct v16 e[PAGE_TOKENS / LANES], most;
+	struct partial *ret = &s->page[l->query];
+
+	for (float *at = p; at < p + l->sees.lo; at++)
+		*at = -INFINITY;
+	for (float *at = p + l->sees.hi; at < end; at++)
+		*at = -INFINITY;
+	for (size_t j = 0; j < PAGE_TOKENS / LANES; j++)
+		e[j] = v16_load(p + j * LANES);
+	ret->max = v16_largest(v16_max(v16_max(e[0], e[1]), v16_max(e[2], e[3])));
+	most = v16_set1(ret->max);
+	for (size_t j = 0; j < PAGE_TOKENS / LANES; j++) {
+		e[j] = exp_negative(v16_sub(e[j], most));
+		v16_store(p + j * LANES, e[j]);
+	}
+	ret->sum = v16_sum(v16_add(v16_add(e[0], e[1]), v16_add(e[2], e[3])));
+}
+
+/* The lookers' partial results of a page: a constant number of queries at once, so that all of them are registers. */
+INLINE void look(const struct looker *l, size_t n, struct attend_scratch *s, size_t head_size, size_t padded,
+		 const struct page_view *v, bool half)
+{
+	scores_some(l, n, s, head_size, v, half);
+	for (size_t i = 0; i < n; i++)
+		softmax_page(l + i, s);
+	values_some(l, n, s, padded, v, half);
+}
+
+#define LOOK_FUNCTION(name, half)                                                                                      \
+	static void name(const struct looker *l, size_t n, struct attend_scratch *s, size_t head_size,                 \
+			 const struct page_view *v)                                                                    \
+	{                                                                                                              \
+		size_t padded = round_lanes(head_size);                                                                \
+                                                                                                                       \
+		for (; n >= ATTEND_Q; n -= ATTEND_Q, l += ATTEND_Q)                                                    \
+			look(l, ATTEND_Q, s, head_size, padded, v, half);                                              \
+		for (; n; n--, l++)                                                                                    \
+			look(l, 1, s, head_size, padded, v, half);                                                     \
+	}
+
+LOOK_FUNCTION(look_f16, true)
+LOOK_FUNCTION(look_f32, false)
+
+/* `n` numbers to F32; n need not be whole vectors. */
+INLINE void to_floats(const uint8_t *src, size_t n, bool half, float *dst)
+{
+	uint16_t rest[LANES] = { 0 };
+
+	if (!half) {
+		memcpy(dst, src, n * sizeof(float));
+		return;
+	}
+	for (; n >= LANES; n -= LANES, src += 2 * LANES, dst += LANES)
+		v16_store(dst, v16_load_f16((const uint16_t *)src));
+	if (n) {
+		memcpy(rest, src, 2 * n);
+		store_some(dst, n, v16_load_f16(rest));
+	}
+}
+
+/* From this number of lookers on it pays to turn a page of halves into F32 once. */
+enum { CONVERT_FROM = 3 * ATTEND_Q };
+
+/* The page for n lookers: where it lies, or converted in the scratch when many look or its rows are no whole vectors.
+ */
+static void view_page(const struct looker *l, size_t n, struct attend_scratch *s, size_t head_size, const uint8_t *keys,
+		      const uint8_t *values, enum dtype type, struct page_view *ret)
+{
+	size_t padded = round_lanes(head_size), element = type == DTYPE_F32 ? 4 : 2;
+	int64_t lo = PAGE_TOKENS, hi = 0;
+	bool half = type == DTYPE_F16;
+
+	*ret = (struct page_view){ keys, values, half, head_size };
+	if (padded == head_size && (!half || n < CONVERT_FROM))
+		return;
+	for (size_t i = 0; i < n; i++) {
+		lo = l[i].sees.lo < lo ? l[i].sees.lo : lo;
+		hi = l[i].sees.hi > hi ? l[i].sees.hi : hi;
+	}
+	for (int64_t t = lo; t < hi; t++) {
+		float *to = s->v + (size_t)t * padded;
+
+		to_floats(values + (size_t)t * head_size * element, head_size, half, to);
+		memset(to + head_size, 0, (padded - head_size) * sizeof(float));
+	}
+	to_floats(keys, head_size * PAGE_TOKENS, half, s->k);
+	*ret = (struct page_view){ s->k, s->v, false, padded };
+}
+
+/* What merging does to up to LANES results and to the pages' that are merged into them. */
+INLINE void merge_factors(const float *max, const float *page_max, float *a, float *b)
+{
+	struct v16 old = v16_load(max), new = v16_load(page_max), most = v16_max(old, new);
+
+	v16_store(a, exp_negative(v16_sub(old, most)));
+	v16_store(b, exp_negative(v16_sub(new, most)));
+}
+
+INLINE void merge_one(struct partial *r, float *o, const struct partial *page, const float *page_o, float a, float b,
+		      size_t padded)
+{
+	r->max = r->max > page->max ? r->max : page->max;
+	r->sum = fmaf(page->sum, b, r->sum * a);
+	for (size_t i = 0; i < padded; i += LANES) {
+		struct v16 old = v16_mul(v16_load(o + i), v16_set1(a));
+
+		v16_store(o + i, v16_fma(v16_load(page_o + i), v16_set1(b), old));
+	}
+}
+
+static void merge_page(const struct looker *l, size_t n, struct attend_scratch *s, size_t padded)
+{
+	for (size_t first = 0; first < n; first += LANES) {
+		float max[LANES] = { 0 }, page_max[LANES] = { 0 }, a[LANES], b[LANES];
+		size_t count = n - first < LANES ? n - first : LANES;
+
+		for (size_t i = 0; i < count; i++) {
+			max[i] = s->merged[l[first + i].query].max;
+			page_max[i] = s->page[l[first + i].query].max;
+		}
+		merge_factors(max, page_max, a, b);
+		for (size_t i = 0; i < count; i++) {
+			size_t q = l[first + i].query;
+
+			merge_one(&s->merged[q], s->o + q * padded, &s->page[q], s->page_o + q * padded, a[i], b[i],
+				  padded);
+		}
+	}
+}
+
+INLINE void finish(const struct partial *r, const float *o, size_t head_size, float *y)
+{
+	float inverse = r->sum != 0.0f ? 1.0f / r->sum : 0.0f;
+
+	for (size_t i = 0; i < head_size; i++)
+		y[i] = o[i] * inverse;
+}
+
+/* Pages of one query, each [max, sum, .., values]; those that it does not see have sum 0. */
+static void merge_pages(const float *partials, size_t pages, size_t stride, size_t head_size, float *y)
+{
+	size_t padded = round_lanes(head_size);
+	_Alignas(64) float o[HEAD_SIZE_MAX] = { 0 };
+	struct partial all = { -INFINITY, 0 };
+
+	for (size_t first = 0; first < pages; first += LANES) {
+		float max[LANES] = { 0 }, page_max[LANES] = { 0 }, a[LANES], b[LANES], most = all.max;
+		size_t count = pages - first < LANES ? pages - first : LANES;
+
+		for (size_t i = 0; i < count; i++) {
+			const float *p = partials + (first + i) * stride;
+
+			max[i] = most;
+			page_max[i] = p[0];
+			if (p[1] != 0.0f)
+				most = most > p[0] ? most : p[0];
+		}
+		merge_factors(max, page_max, a, b);
+		for (size_t i = 0; i < count; i++) {
+			const float *p = partials + (first + i) * stride;
+			const struct partial page = { p[0], p[1] };
+
+			if (page.sum != 0.0f)
+				merge_one(&all, o, &page, p + PARTIAL_VALUES, a[i], b[i], padded);
+		}
+	}
+	finish(&all, o, head_size, y);
+}
+
+/* Query i of the part: its row, and the head. */
+INLINE const struct row *part_row(const struct attend_part *p, size_t i, size_t *row, size_t *head)
+{
+	const struct head_shape *h = p->op->shape;
+	size_t ratio = h->heads / h->kv_heads, q = p->query + i;
+
+	*row = p->row + q / ratio;
+	*head = p->kv_head * ratio + q % ratio;
+	return &p->op->rows[*row];
+}
+
+/* Turns and scales the queries for a run; those that see nothing of it keep what was there. */
+static void rotate_queries(const struct attend_part *p, int run, struct attend_scratch *s)
+{
+	const struct head_shape *h = p->op->shape;
+	size_t row, head, width = (h->heads + 2 * h->kv_heads) * h->head_size;
+
+	for (size_t i = 0; i < p->queries; i++) {
+		const struct row *r = part_row(p, i, &row, &head);
+		float *q = s->q + i * h->head_size;
+
+		if (r->sees[run].count <= 0)
+			continue;
+		rotate_head(h, p->op->qkv + row * width + head * h->head_size,
+			    p->op->angles + (row * RUNS + (size_t)run) * h->rotated, q);
+		for (size_t d = 0; d < h->head_size; d++)
+			q[d] *= h->scale;
+	}
+}
+
+static void keep_partials(const struct attend_part *p, size_t page, const struct looker *l, size_t n,
+			  const struct attend_scratch *s)
+{
+	size_t padded = round_lanes(p->op->shape->head_size), pages = p->partial_pages;
+
+	for (size_t i = 0; i < p->queries; i++) {
+		float *to = p->partials + (i * pages + page) * p->partial_stride;
+
+		to[0] = -INFINITY;
+		to[1] = 0;
+	}
+	for (size_t i = 0; i < n; i++) {
+		float *to = p->partials + (l[i].query * pages + page) * p->partial_stride;
+
+		to[0] = s->page[l[i].query].max;
+		to[1] = s->page[l[i].query].sum;
+		memcpy(to + PARTIAL_VALUES, s->page_o + l[i].query * padded, padded * sizeof(float));
+	}
+}
+
+static void attend_page(const struct attend_part *p, int run, size_t index, struct attend_scratch *s)
+{
+	const struct attend *op = p->op;
+	size_t row, head, n = 0, before = 0, size = op->shape->head_size;
+	struct looker lookers[QUERIES];
+	struct page_view view;
+	const uint8_t *keys;
+	int64_t page;
+
+	for (int r = 0; r < run; r++)
+		before += (size_t)p->pages.count[r];
+	page = p->pages.first[run] + (int64_t)(index - before);
+	for (size_t i = 0; i < p->queries; i++) {
+		struct looker l = { i, sees_page(part_row(p, i, &row, &head), run, page) };
+
+		if (l.sees.lo < l.sees.hi)
+			lookers[n++] = l;
+	}
+	if (n > 0) {
+		keys = page_keys(&op->rows[p->row].tables[run], page, op->pages, op->layer, p->kv_head);
+		view_page(lookers, n, s, size, keys, keys + page_values(op->pages), op->pages->type, &view);
+		(view.half ? look_f16 : look_f32)(lookers, n, s, size, &view);
+	}
+	if (p->partials)
+		keep_partials(p, index, lookers, n, s);
+	else
+		merge_page(lookers, n, s, round_lanes(size));
+}
+
+static void attend_part(const struct attend_part *p, struct attend_scratch *s)
+{
+	const struct head_shape *h = p->op->shape;
+	size_t padded = round_lanes(h->head_size), end = p->page + p->page_count, first = 0, row, head;
+
+	memset(s->o, 0, p->queries * padded * sizeof(float));
+	for (size_t i = 0; i < p->queries; i++)
+		s->merged[i] = (struct partial){ -INFINITY, 0 };
+	for (int run = 0; run < RUNS; run++) {
+		size_t past = first + (size_t)p->pages.count[run];
+
+		if (first < end && past > p->page && past > first)
+			rotate_queries(p, run, s);
+		for (size_t i = first > p->page ? first : p->page; i < past && i < end; i++)
+			attend_page(p, run, i, s);
+		first = past;
+	}
+	if (p->partials)
+		return;
+	for (size_t i = 0; i < p->queries; i++) {
+		part_row(p, i, &row, &head);
+		finish(&s->merged[i], s->o + i * padded, h->head_size,
+		       p->op->y + (row * h->heads + head) * h->head_size);
+	}
+}
+
+#endif

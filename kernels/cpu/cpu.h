@@ -1,0 +1,252 @@
+/*
+ * What the files of the CPU's backends share: the device, packed weights, quantized activations, and `struct isa`, the
+ * table of inner loops that each instruction set fills in once.
+ *
+ * device.c serves all CPU backends; fast*.c splits the operations of "scalar", "avx2" and "avx512" into pieces and
+ * calls the isa; ref.c does its own.
+ */
+#ifndef CPU_CPU_H
+#define CPU_CPU_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels.h"
+#include "pool.h"
+
+/*
+ * Inner functions become part of their callers, and UNROLL stands before loops whose count is then known: so their
+ * arrays are registers. Not where a compiler would choke on it: under a sanitizer, which adds a check to each access,
+ * and in the emulation of the tests, where each instruction is a function.
+ */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define KERNELS_SMALL
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(KERNELS_EMULATE_AVX512)
+#define KERNELS_SMALL
+#endif
+
+#if defined(KERNELS_SMALL)
+#define INLINE static inline
+#define UNROLL
+#elif defined(__clang__)
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+/* Rows of a matrix that lie side by side in a packed weight, and virtual lanes of every sum: never another number. */
+enum { LANES = 16 };
+
+/* Elements of a block of quantized weights, and of activations. */
+enum { BLOCK = 32 };
+
+/*
+ * A block of a row of activations in 8 bits: x[i] is about d * q[i], d = largest |x| / 127, q rounded to the nearest,
+ * ties to even. The sums serve weights with a minimum (ds = d * sum) or an offset.
+ */
+struct xblock {
+	int8_t q[BLOCK];
+	float d, ds;
+	int32_t sum;
+	int32_t unused; /* keeps q aligned to 16 bytes */
+};
+
+/*
+ * A packed matrix: groups of LANES rows, the last padded with zeros; in a group the columns in blocks (types without
+ * blocks: column after column), in a block
+ *
+ *	d[LANES] f16, then m[LANES] f16 for the types with a minimum,
+ *	5 bits: 64 bytes of high bits, byte r*4+c: bit j is column 4j+c of row r, bit 4+j column 16+4j+c,
+ *	4 and 5 bits: 4 vectors of 64 bytes, byte r*4+c of vector j: column 4j+c of row r low, 16+4j+c high,
+ *	8 bits: 8 vectors of 64 bytes, byte r*4+c of vector j: column 4j+c of row r,
+ *	F32, F16, BF16: the LANES elements of one column.
+ */
+struct weight {
+	enum dtype type;
+	size_t rows, cols;
+	size_t groups, group_bytes;
+	uint8_t *data; /* mapped: page-aligned, `bytes` long */
+	size_t bytes;
+};
+
+/* Whether a type's products are taken in integers, and so its activations quantized. */
+bool type_is_blocked(enum dtype type);
+/* Bytes of one packed block (of LANES rows), or of one column of the types without blocks. */
+size_t pack_block_bytes(enum dtype type);
+/* Packs one group of rows of `t`, starting at row group * LANES, to `dst`. */
+void pack_group(const struct tensor *t, size_t group, uint8_t *dst);
+
+/* Some rows of x against some groups of one weight; the result's first column is y[.][0]. */
+struct tile {
+	const struct weight *w;
+	size_t group, groups;
+	const struct xblock *xq; /* [n][cols / BLOCK], for blocked types */
+	const float *x;		 /* [n][cols], for the others */
+	size_t n;
+	float *y; /* where the first of the groups' rows goes */
+	size_t y_stride;
+	bool add;
+};
+
+/* Queries that one piece of attention takes at most, and floats of a query, rounded up to whole vectors. */
+enum { QUERIES = 48 };
+
+static inline size_t round_lanes(size_t n)
+{
+	return (n + LANES - 1) / LANES * LANES;
+}
+
+/* A result that is not yet divided: the maximum score, the sum of exponentials and what follows, the weighted values.
+ */
+struct partial {
+	float max, sum;
+};
+
+/* A worker's own memory for attention. */
+struct attend_scratch {
+	_Alignas(64) float q[QUERIES * HEAD_SIZE_MAX];	    /* rotated and scaled */
+	_Alignas(64) float o[QUERIES * HEAD_SIZE_MAX];	    /* merged so far */
+	_Alignas(64) float page_o[QUERIES * HEAD_SIZE_MAX]; /* of this page alone */
+	_Alignas(64) float s[QUERIES * PAGE_TOKENS];	    /* scores, then probabilities */
+	_Alignas(64) float k[HEAD_SIZE_MAX * PAGE_TOKENS], v[PAGE_TOKENS * HEAD_SIZE_MAX]; /* in F32 */
+	struct partial merged[QUERIES], page[QUERIES];
+};
+
+/*
+ * A piece of attention: queries of one KV head and one conversation, on a stretch of the pages that any of them sees.
+ * Query i of the rows from `row` on is head kv_head * (heads / kv_heads) + i % (heads / kv_heads) of row row + i /
+ * that.
+ */
+struct attend_part {
+	const struct attend *op;
+	size_t row, kv_head;
+	size_t query, queries; /* counted from `row`'s first of this KV head */
+	struct page_list {
+		int64_t first[RUNS], count[RUNS];
+	} pages;		 /* by run, all that the queries see */
+	size_t page, page_count; /* the stretch of that list */
+	/*
+	 * NULL: the stretch is the whole list, and the result goes to op->y. Else each page's result is kept, at
+	 * [query][page of the list][partial_stride] floats: max, sum, (14 unused), values.
+	 */
+	float *partials;
+	size_t partial_stride, partial_pages;
+};
+
+enum { PARTIAL_VALUES = LANES };
+
+/* Rows of one conversation whose attention is planned together (fast_attend.c). */
+struct attend_tile {
+	size_t row, rows;
+	struct page_list pages;
+	size_t page_count;
+	size_t piece;	 /* its first */
+	size_t partials; /* where its partial results begin, in floats */
+};
+
+/* Inner loops. All of them work on one piece, in one thread. */
+struct isa {
+	const char *name;
+	void (*quantize)(const float *x, size_t cols, struct xblock *ret);
+	void (*matmul)(const struct tile *t);
+	void (*norm)(const float *x, size_t width, const float *w, float eps, float *y);
+	void (*gate)(const float *x, size_t width, float *y);
+	/* Row `row` of op, one KV head. */
+	void (*store)(const struct store *op, size_t row, size_t kv_head);
+	void (*attend)(const struct attend_part *p, struct attend_scratch *s);
+	/* Merges the pages' partial results of one query and writes y[head_size]. */
+	void (*merge)(const float *partials, size_t pages, size_t stride, size_t head_size, float *y);
+};
+
+extern const struct isa isa_scalar;
+#ifdef __x86_64__
+extern const struct isa isa_avx2, isa_avx512, isa_avx512_vnni;
+#endif
+
+struct device {
+	const struct isa *isa; /* NULL: the reference */
+	struct pool *pool;
+	size_t max_rows;
+	struct xblock *xq; /* [max_rows][widest / BLOCK] */
+	size_t widest;
+	struct attend_scratch *attend; /* one a thread */
+	float *partials;	       /* PARTIAL_FLOATS */
+	struct attend_tile *tiles;     /* [max_rows] */
+};
+
+/* Room for partial results: 16 MiB of address space, of which only what is used becomes memory. */
+enum { PARTIAL_FLOATS = 4 << 20 };
+
+int cpu_open(const struct isa *isa, const struct device_options *o, struct device **ret, struct err *e);
+void cpu_close(struct device *d);
+/* Zeroed pages of the system's memory; NULL when there is none. */
+void *cpu_map(size_t bytes);
+void cpu_unmap(void *p, size_t bytes);
+
+int cpu_buffer_new(struct device *d, size_t floats, float **ret, struct err *e);
+void cpu_buffer_free(struct device *d, float *b);
+void cpu_read(struct device *d, void *host, const void *from, size_t bytes);
+void cpu_write(struct device *d, void *to, const void *host, size_t bytes);
+int cpu_pages_attach(struct device *d, void *host, size_t bytes, void **ret, struct err *e);
+void cpu_pages_detach(struct device *d, void *pages, size_t bytes);
+void cpu_angles(struct device *d, const int64_t *position, size_t n, const double *inv_freq, size_t rotated,
+		float *angle);
+void cpu_embed(struct device *d, const struct tensor *t, const int32_t *token, size_t n, float scale, float *y);
+void cpu_gather(struct device *d, const float *x, size_t width, const int32_t *index, size_t count, float *y);
+void cpu_weight_free(struct device *d, struct weight *w);
+
+/* Checks a tensor's type and shape; SINK_EINVAL or SINK_EFORMAT with the cause. */
+int weight_check(const struct tensor *t, struct err *e);
+
+int fast_weight_new(struct device *d, const struct tensor *t, struct weight **ret, struct err *e);
+void fast_norm(struct device *d, const float *x, size_t n, size_t width, const float *w, float eps, float *y);
+void fast_matmul(struct device *d, const struct matmul *op);
+void fast_store(struct device *d, const struct store *op);
+void fast_attend(struct device *d, const struct attend *op);
+void fast_gate(struct device *d, const float *x, size_t n, size_t width, float *y);
+
+/* The members of a `struct backend` that all CPU backends share, and those of the ones that have an isa. */
+#define CPU_OPS                                                                                                        \
+	.close = cpu_close, .weight_free = cpu_weight_free, .buffer_new = cpu_buffer_new,                              \
+	.buffer_free = cpu_buffer_free, .read = cpu_read, .write = cpu_write, .pages_attach = cpu_pages_attach,        \
+	.pages_detach = cpu_pages_detach, .angles = cpu_angles, .embed = cpu_embed, .gather = cpu_gather
+
+#define FAST_OPS                                                                                                       \
+	CPU_OPS, .page_type = DTYPE_F16, .weight_new = fast_weight_new, .norm = fast_norm, .matmul = fast_matmul,      \
+		 .store = fast_store, .attend = fast_attend, .gate = fast_gate
+
+/* One page of a run as one row sees it: its tokens lo .. hi-1; none when lo >= hi. */
+struct sight {
+	int64_t lo, hi;
+};
+
+static inline struct sight sees_page(const struct row *r, int run, int64_t page)
+{
+	int64_t first = r->sees[run].first, end = first + r->sees[run].count, start = page * PAGE_TOKENS;
+	struct sight s = { first > start ? first - start : 0, end < start + PAGE_TOKENS ? end - start : PAGE_TOKENS };
+
+	return s;
+}
+
+/* Where the slot's page keeps a layer's keys of one KV head; its values follow page_values() bytes later. */
+static inline uint8_t *page_keys(const struct page_table *t, int64_t page, const struct page_shape *s, size_t layer,
+				 size_t kv_head)
+{
+	size_t element = s->type == DTYPE_F32 ? 4 : 2;
+
+	return (uint8_t *)t->page[page % t->ring] + page_layer_offset(s, layer) +
+	       kv_head * s->head_size * PAGE_TOKENS * element;
+}
+
+static inline size_t page_values(const struct page_shape *s)
+{
+	return s->kv_heads * s->head_size * PAGE_TOKENS * (s->type == DTYPE_F32 ? 4 : 2);
+}
+
+#endif

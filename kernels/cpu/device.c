@@ -1,0 +1,217 @@
+/*
+ * What every CPU backend does alike: the device and its memory, and the operations that are copies or are taken once a
+ * step in double, where an instruction set has nothing to win.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "cpu.h"
+
+/* From this size on the system is asked for huge pages: weights are read from end to end for each token. */
+enum { HUGE_BYTES = 4 << 20 };
+
+void *cpu_map(size_t bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (p == MAP_FAILED)
+		return NULL;
+	if (bytes >= HUGE_BYTES)
+		madvise(p, bytes, MADV_HUGEPAGE);
+	return p;
+}
+
+void cpu_unmap(void *p, size_t bytes)
+{
+	if (p)
+		munmap(p, bytes);
+}
+
+static int allocate(struct device *d, struct err *e)
+{
+	size_t scratch = (size_t)pool_threads(d->pool) * sizeof(*d->attend);
+
+	if (!d->isa)
+		return 0;
+	d->attend = aligned_alloc(64, scratch);
+	d->partials = mmap(NULL, PARTIAL_FLOATS * sizeof(float), PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (d->partials == MAP_FAILED)
+		d->partials = NULL;
+	d->tiles = calloc(d->max_rows, sizeof(*d->tiles));
+	if (!d->attend || !d->partials || !d->tiles)
+		return err_set(e, SINK_ENOMEM, "There is no memory for the kernels' %zu bytes of scratch.",
+			       scratch + PARTIAL_FLOATS * sizeof(float));
+	return 0;
+}
+
+int cpu_open(const struct isa *isa, const struct device_options *o, struct device **ret, struct err *e)
+{
+	struct device *d;
+	int rc;
+
+	if (o->max_rows < 1 || o->max_rows > 1 << 20)
+		return err_set(e, SINK_EINVAL, "The most rows of a step must be 1 to %d, not %zu.", 1 << 20,
+			       o->max_rows);
+	d = calloc(1, sizeof(*d));
+	if (!d)
+		return err_set(e, SINK_ENOMEM, "There is no memory for a device.");
+	d->isa = isa;
+	d->max_rows = o->max_rows;
+	rc = pool_new(o->threads, o->pin, &d->pool, e);
+	if (rc == 0)
+		rc = allocate(d, e);
+	if (rc != 0) {
+		cpu_close(d);
+		return rc;
+	}
+	*ret = d;
+	return 0;
+}
+
+void cpu_close(struct device *d)
+{
+	if (!d)
+		return;
+	pool_free(d->pool);
+	free(d->xq);
+	free(d->attend);
+	free(d->tiles);
+	cpu_unmap(d->partials, PARTIAL_FLOATS * sizeof(float));
+	free(d);
+}
+
+int weight_check(const struct tensor *t, struct err *e)
+{
+	const struct dtype_info *info = dtype_find((uint32_t)t->type);
+
+	if (!info)
+		return err_set(e, SINK_EINVAL, "The kernels do not know GGUF type %u.", (unsigned)t->type);
+	if (t->rows < 1 || t->cols < 1 || t->rows > 1u << 30 || t->cols > 1u << 30)
+		return err_set(e, SINK_EFORMAT, "A matrix cannot have %zu rows of %zu columns.", t->rows, t->cols);
+	if (t->cols % info->block)
+		return err_set(e, SINK_EFORMAT, "Rows of %zu columns do not divide into blocks of %zu, as %s has them.",
+			       t->cols, info->block, info->name);
+	return 0;
+}
+
+void cpu_weight_free(struct device *d, struct weight *w)
+{
+	(void)d;
+	if (!w)
+		return;
+	cpu_unmap(w->data, w->bytes);
+	free(w);
+}
+
+int cpu_buffer_new(struct device *d, size_t floats, float **ret, struct err *e)
+{
+	size_t bytes = (floats * sizeof(float) + 63) / 64 * 64;
+	float *b;
+
+	(void)d;
+	if (floats > SIZE_MAX / 8)
+		return err_set(e, SINK_EINVAL, "A buffer of %zu numbers is too large.", floats);
+	b = aligned_alloc(64, bytes ? bytes : 64);
+	if (!b)
+		return err_set(e, SINK_ENOMEM, "There is no memory for a buffer of %zu bytes.", bytes);
+	memset(b, 0, bytes ? bytes : 64);
+	*ret = b;
+	return 0;
+}
+
+void cpu_buffer_free(struct device *d, float *b)
+{
+	(void)d;
+	free(b);
+}
+
+void cpu_read(struct device *d, void *host, const void *from, size_t bytes)
+{
+	(void)d;
+	memcpy(host, from, bytes);
+}
+
+void cpu_write(struct device *d, void *to, const void *host, size_t bytes)
+{
+	(void)d;
+	memcpy(to, host, bytes);
+}
+
+int cpu_pages_attach(struct device *d, void *host, size_t bytes, void **ret, struct err *e)
+{
+	(void)d;
+	(void)bytes;
+	(void)e;
+	*ret = host;
+	return 0;
+}
+
+void cpu_pages_detach(struct device *d, void *pages, size_t bytes)
+{
+	(void)d;
+	(void)pages;
+	(void)bytes;
+}
+
+struct angles_run {
+	const int64_t *position;
+	const double *inv_freq;
+	size_t n, rotated;
+	float *angle;
+};
+
+/* Positions a piece: a sine takes some 20 ns. */
+enum { ANGLE_ROWS = 16 };
+
+static void angles_piece(void *arg, size_t piece, int worker)
+{
+	const struct angles_run *r = arg;
+	size_t end = (piece + 1) * ANGLE_ROWS;
+
+	(void)worker;
+	for (size_t i = piece * ANGLE_ROWS; i < end && i < r->n; i++)
+		for (size_t k = 0; k < r->rotated / 2; k++) {
+			double at = (double)r->position[i] * r->inv_freq[k];
+
+			r->angle[i * r->rotated + 2 * k] = (float)cos(at);
+			r->angle[i * r->rotated + 2 * k + 1] = (float)sin(at);
+		}
+}
+
+void cpu_angles(struct device *d, const int64_t *position, size_t n, const double *inv_freq, size_t rotated,
+		float *angle)
+{
+	struct angles_run r = { position, inv_freq, n, rotated, angle };
+
+	pool_run(d->pool, angles_piece, &r, (n + ANGLE_ROWS - 1) / ANGLE_ROWS);
+}
+
+void cpu_embed(struct device *d, const struct tensor *t, const int32_t *token, size_t n, float scale, float *y)
+{
+	const struct dtype_info *info = dtype_find((uint32_t)t->type);
+	size_t row_bytes = t->cols / info->block * info->bytes;
+
+	(void)d;
+	for (size_t i = 0; i < n; i++, y += t->cols) {
+		assert(token[i] >= 0 && (size_t)token[i] < t->rows);
+		dtype_to_f32(t->type, (const uint8_t *)t->data + (size_t)token[i] * row_bytes, t->cols, y);
+		if (scale != 1.0f)
+			for (size_t c = 0; c < t->cols; c++)
+				y[c] *= scale;
+	}
+}
+
+void cpu_gather(struct device *d, const float *x, size_t width, const int32_t *index, size_t count, float *y)
+{
+	(void)d;
+	for (size_t i = 0; i < count; i++)
+		memmove(y + i * width, x + (size_t)index[i] * width, width * sizeof(float));
+}

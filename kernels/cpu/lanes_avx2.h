@@ -1,0 +1,316 @@
+/*
+ * The sixteen lanes of lanes_scalar.h in two registers of AVX2, with FMA and F16C; a strip is one register, eight
+ * lanes.
+ */
+#ifndef CPU_LANES_H
+#define CPU_LANES_H
+
+#include <immintrin.h>
+#include <string.h>
+
+#include "cpu.h"
+
+/*
+ * TILE: rows of activations that share an unpacked weight; ATTEND_Q queries times ATTEND_V vectors of a page at once.
+ * All are bounded by sixteen registers.
+ */
+enum { STRIP = 8, TILE = 4, ATTEND_Q = 3, ATTEND_V = 2 };
+
+struct v16 {
+	__m256 a, b;
+};
+
+INLINE struct v16 v16_set1(float x)
+{
+	return (struct v16){ _mm256_set1_ps(x), _mm256_set1_ps(x) };
+}
+
+INLINE struct v16 v16_load(const float *p)
+{
+	return (struct v16){ _mm256_loadu_ps(p), _mm256_loadu_ps(p + 8) };
+}
+
+INLINE void v16_store(float *p, struct v16 x)
+{
+	_mm256_storeu_ps(p, x.a);
+	_mm256_storeu_ps(p + 8, x.b);
+}
+
+INLINE struct v16 v16_load_f16(const uint16_t *p)
+{
+	return (struct v16){ _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)),
+			     _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(p + 8))) };
+}
+
+INLINE __m256 bf16_to_ps(const uint16_t *p)
+{
+	__m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));
+
+	return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
+}
+
+INLINE struct v16 v16_load_bf16(const uint16_t *p)
+{
+	return (struct v16){ bf16_to_ps(p), bf16_to_ps(p + 8) };
+}
+
+INLINE void v16_store_f16(uint16_t *p, struct v16 x)
+{
+	_mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph(x.a, _MM_FROUND_TO_NEAREST_INT));
+	_mm_storeu_si128((__m128i *)(p + 8), _mm256_cvtps_ph(x.b, _MM_FROUND_TO_NEAREST_INT));
+}
+
+INLINE struct v16 v16_add(struct v16 x, struct v16 y)
+{
+	return (struct v16){ _mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b) };
+}
+
+INLINE struct v16 v16_sub(struct v16 x, struct v16 y)
+{
+	return (struct v16){ _mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b) };
+}
+
+INLINE struct v16 v16_mul(struct v16 x, struct v16 y)
+{
+	return (struct v16){ _mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b) };
+}
+
+INLINE struct v16 v16_div(struct v16 x, struct v16 y)
+{
+	return (struct v16){ _mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b) };
+}
+
+INLINE struct v16 v16_fma(struct v16 x, struct v16 y, struct v16 z)
+{
+	return (struct v16){ _mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b) };
+}
+
+INLINE struct v16 v16_max(struct v16 x, struct v16 y)
+{
+	return (struct v16){ _mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b) };
+}
+
+INLINE struct v16 v16_abs(struct v16 x)
+{
+	__m256 sign = _mm256_set1_ps(-0.0f);
+
+	return (struct v16){ _mm256_andnot_ps(sign, x.a), _mm256_andnot_ps(sign, x.b) };
+}
+
+INLINE struct v16 v16_zero_below(struct v16 x, float limit, struct v16 y)
+{
+	__m256 l = _mm256_set1_ps(limit);
+
+	return (struct v16){ _mm256_andnot_ps(_mm256_cmp_ps(x.a, l, _CMP_LT_OQ), y.a),
+			     _mm256_andnot_ps(_mm256_cmp_ps(x.b, l, _CMP_LT_OQ), y.b) };
+}
+
+INLINE struct v16 v16_if_negative(struct v16 x, struct v16 y, struct v16 z)
+{
+	__m256 zero = _mm256_setzero_ps();
+
+	return (struct v16){ _mm256_blendv_ps(z.a, y.a, _mm256_cmp_ps(x.a, zero, _CMP_LT_OQ)),
+			     _mm256_blendv_ps(z.b, y.b, _mm256_cmp_ps(x.b, zero, _CMP_LT_OQ)) };
+}
+
+INLINE __m256 scale_exponent(__m256 x, __m256 z)
+{
+	__m256i n = _mm256_slli_epi32(_mm256_castps_si256(z), 23);
+
+	return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x), n));
+}
+
+INLINE struct v16 v16_scale_exponent(struct v16 x, struct v16 z)
+{
+	return (struct v16){ scale_exponent(x.a, z.a), scale_exponent(x.b, z.b) };
+}
+
+INLINE void v16_store_low_bytes(int8_t *p, struct v16 z)
+{
+	__m256i byte = _mm256_set1_epi32(255);
+	__m256i a = _mm256_and_si256(_mm256_castps_si256(z.a), byte);
+	__m256i b = _mm256_and_si256(_mm256_castps_si256(z.b), byte);
+	__m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xd8);
+
+	_mm_storeu_si128((__m128i *)p,
+			 _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));
+}
+
+INLINE float v16_sum(struct v16 x)
+{
+	__m256 eight = _mm256_add_ps(x.a, x.b);
+	__m128 s = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+
+	s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+	return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+
+INLINE float v16_largest(struct v16 x)
+{
+	__m256 eight = _mm256_max_ps(x.a, x.b);
+	__m128 s = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+
+	s = _mm_max_ps(s, _mm_movehl_ps(s, s));
+	return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
+}
+
+struct strip {
+	__m256 v;
+};
+
+INLINE struct strip strip_set1(float x)
+{
+	return (struct strip){ _mm256_set1_ps(x) };
+}
+
+INLINE struct strip strip_load_f16(const uint8_t *p)
+{
+	return (struct strip){ _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)) };
+}
+
+INLINE struct strip strip_mul(struct strip x, struct strip y)
+{
+	return (struct strip){ _mm256_mul_ps(x.v, y.v) };
+}
+
+INLINE struct strip strip_fma(struct strip x, struct strip y, struct strip z)
+{
+	return (struct strip){ _mm256_fmadd_ps(x.v, y.v, z.v) };
+}
+
+INLINE void strip_store(float *p, struct strip x)
+{
+	_mm256_storeu_ps(p, x.v);
+}
+
+/*
+ * Adds up in the order of the program. A compiler that is free to turn a chain of sums into a tree keeps all of its
+ * parts at once, more than there are registers: a third of the speed.
+ */
+#define ADD_IN_ORDER(add, sum, x)                                                                                      \
+	do {                                                                                                           \
+		(sum) = add(sum, x);                                                                                   \
+		__asm__("" : "+x"(sum));                                                                               \
+	} while (0)
+
+/* Four activations, the same for every lane. */
+INLINE __m256i four_of(const int8_t *q)
+{
+	int32_t word;
+
+	memcpy(&word, q, sizeof(word));
+	return _mm256_set1_epi32(word);
+}
+
+/* Pairs in 16 bits to a lane's sum, less a correction. */
+INLINE struct strip strip_of_words(__m256i words, int32_t correction)
+{
+	__m256i sum = _mm256_madd_epi16(words, _mm256_set1_epi16(1));
+
+	return (struct strip){ _mm256_cvtepi32_ps(_mm256_sub_epi32(sum, _mm256_set1_epi32(correction))) };
+}
+
+/* Four bits: eight pairs of products of at most 15 * 127 fit in 16 bits (30,480). */
+INLINE void dot_four_bits(const uint8_t *w, const struct xblock *x, size_t stride, size_t rows, int32_t offset,
+			  struct strip *ret)
+{
+	const __m256i low = _mm256_set1_epi8(15);
+	__m256i sum[TILE];
+
+	UNROLL
+	for (int j = 0; j < 4; j++) {
+		__m256i v = _mm256_loadu_si256((const __m256i *)(w + 64 * j));
+		__m256i lo = _mm256_and_si256(v, low), hi = _mm256_and_si256(_mm256_srli_epi16(v, 4), low);
+
+		UNROLL
+		for (size_t t = 0; t < rows; t++) {
+			const int8_t *q = x[t * stride].q + 4 * j;
+			__m256i p = _mm256_maddubs_epi16(lo, four_of(q));
+
+			if (j == 0)
+				sum[t] = p;
+			else
+				ADD_IN_ORDER(_mm256_add_epi16, sum[t], p);
+			ADD_IN_ORDER(_mm256_add_epi16, sum[t], _mm256_maddubs_epi16(hi, four_of(q + 16)));
+		}
+	}
+	UNROLL
+	for (size_t t = 0; t < rows; t++)
+		ret[t] = strip_of_words(sum[t], offset * x[t * stride].sum);
+}
+
+/* Five bits: four pairs of at most 31 * 127 fit (31,496), so the block is summed up in two halves. */
+INLINE void dot_five_bits(const uint8_t *w, const uint8_t *high, const struct xblock *x, size_t stride, size_t rows,
+			  int32_t offset, struct strip *ret)
+{
+	const __m256i low = _mm256_set1_epi8(15), fifth = _mm256_set1_epi8(16), ones = _mm256_set1_epi16(1);
+	__m256i h = _mm256_loadu_si256((const __m256i *)high);
+	__m256i sum[TILE], words[TILE];
+
+	UNROLL
+	for (int j = 0; j < 4; j++) {
+		__m256i v = _mm256_loadu_si256((const __m256i *)(w + 64 * j));
+		__m256i lo = _mm256_and_si256(v, low), hi = _mm256_and_si256(_mm256_srli_epi16(v, 4), low);
+
+		lo = _mm256_or_si256(lo, _mm256_and_si256(_mm256_slli_epi16(h, 4 - j), fifth));
+		hi = _mm256_or_si256(hi, _mm256_and_si256(_mm256_srli_epi16(h, j), fifth));
+		UNROLL
+		for (size_t t = 0; t < rows; t++) {
+			const int8_t *q = x[t * stride].q + 4 * j;
+			__m256i p = _mm256_maddubs_epi16(lo, four_of(q));
+
+			if (j % 2 == 0)
+				words[t] = p;
+			else
+				ADD_IN_ORDER(_mm256_add_epi16, words[t], p);
+			ADD_IN_ORDER(_mm256_add_epi16, words[t], _mm256_maddubs_epi16(hi, four_of(q + 16)));
+			if (j == 1)
+				sum[t] = _mm256_madd_epi16(words[t], ones);
+		}
+	}
+	UNROLL
+	for (size_t t = 0; t < rows; t++) {
+		__m256i all = _mm256_add_epi32(sum[t], _mm256_madd_epi16(words[t], ones));
+
+		all = _mm256_sub_epi32(all, _mm256_set1_epi32(offset * x[t * stride].sum));
+		ret[t].v = _mm256_cvtepi32_ps(all);
+	}
+}
+
+INLINE void dot_nibbles(const uint8_t *w, const uint8_t *high, size_t lane, const struct xblock *x, size_t stride,
+			size_t rows, int32_t offset, struct strip *ret)
+{
+	if (high)
+		dot_five_bits(w + 4 * lane, high + 4 * lane, x, stride, rows, offset, ret);
+	else
+		dot_four_bits(w + 4 * lane, x, stride, rows, offset, ret);
+}
+
+/* Eight bits: |w| is unsigned as the instruction wants it, and w's sign goes to x; a pair fits (2 * 128 * 127). */
+INLINE void dot_bytes(const uint8_t *w, size_t lane, const struct xblock *x, size_t stride, size_t rows,
+		      struct strip *ret)
+{
+	const __m256i ones = _mm256_set1_epi16(1);
+	__m256i sum[TILE];
+
+	UNROLL
+	for (int j = 0; j < 8; j++) {
+		__m256i v = _mm256_loadu_si256((const __m256i *)(w + 64 * j + 4 * lane)), size = _mm256_abs_epi8(v);
+
+		UNROLL
+		for (size_t t = 0; t < rows; t++) {
+			__m256i q = _mm256_sign_epi8(four_of(x[t * stride].q + 4 * j), v);
+			__m256i p = _mm256_madd_epi16(_mm256_maddubs_epi16(size, q), ones);
+
+			if (j == 0)
+				sum[t] = p;
+			else
+				ADD_IN_ORDER(_mm256_add_epi32, sum[t], p);
+		}
+	}
+	UNROLL
+	for (size_t t = 0; t < rows; t++)
+		ret[t].v = _mm256_cvtepi32_ps(sum[t]);
+}
+
+#endif

@@ -1,0 +1,274 @@
+/*
+ * The sixteen lanes of lanes_scalar.h in one register of AVX-512; a strip is the same. With VNNI
+ * (KERNELS_VNNI, by the makefile) four products are added at once; sums of whole numbers are exact, so the bits are the
+ * same without.
+ */
+#ifndef CPU_LANES_H
+#define CPU_LANES_H
+
+#ifdef KERNELS_EMULATE_AVX512
+#include "emulate_avx512.h"
+#else
+#include <immintrin.h>
+#endif
+#include <string.h>
+
+#include "cpu.h"
+
+/*
+ * TILE: rows of activations that share an unpacked weight; ATTEND_Q queries times ATTEND_V vectors of a page at once.
+ * All are bounded by 32 registers.
+ */
+enum { STRIP = LANES, TILE = 8, ATTEND_Q = 3, ATTEND_V = 4 };
+
+struct v16 {
+	__m512 v;
+};
+
+INLINE struct v16 v16_set1(float x)
+{
+	return (struct v16){ _mm512_set1_ps(x) };
+}
+
+INLINE struct v16 v16_load(const float *p)
+{
+	return (struct v16){ _mm512_loadu_ps(p) };
+}
+
+INLINE void v16_store(float *p, struct v16 x)
+{
+	_mm512_storeu_ps(p, x.v);
+}
+
+INLINE struct v16 v16_load_f16(const uint16_t *p)
+{
+	return (struct v16){ _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)) };
+}
+
+INLINE struct v16 v16_load_bf16(const uint16_t *p)
+{
+	__m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
+
+	return (struct v16){ _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16)) };
+}
+
+INLINE void v16_store_f16(uint16_t *p, struct v16 x)
+{
+	_mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(x.v, _MM_FROUND_TO_NEAREST_INT));
+}
+
+INLINE struct v16 v16_add(struct v16 x, struct v16 y)
+{
+	return (struct v16){ _mm512_add_ps(x.v, y.v) };
+}
+
+INLINE struct v16 v16_sub(struct v16 x, struct v16 y)
+{
+	return (struct v16){ _mm512_sub_ps(x.v, y.v) };
+}
+
+INLINE struct v16 v16_mul(struct v16 x, struct v16 y)
+{
+	return (struct v16){ _mm512_mul_ps(x.v, y.v) };
+}
+
+INLINE struct v16 v16_div(struct v16 x, struct v16 y)
+{
+	return (struct v16){ _mm512_div_ps(x.v, y.v) };
+}
+
+INLINE struct v16 v16_fma(struct v16 x, struct v16 y, struct v16 z)
+{
+	return (struct v16){ _mm512_fmadd_ps(x.v, y.v, z.v) };
+}
+
+INLINE struct v16 v16_max(struct v16 x, struct v16 y)
+{
+	return (struct v16){ _mm512_max_ps(x.v, y.v) };
+}
+
+INLINE struct v16 v16_abs(struct v16 x)
+{
+	return (struct v16){ _mm512_abs_ps(x.v) };
+}
+
+INLINE struct v16 v16_zero_below(struct v16 x, float limit, struct v16 y)
+{
+	__mmask16 below = _mm512_cmp_ps_mask(x.v, _mm512_set1_ps(limit), _CMP_LT_OQ);
+
+	return (struct v16){ _mm512_mask_mov_ps(y.v, below, _mm512_setzero_ps()) };
+}
+
+INLINE struct v16 v16_if_negative(struct v16 x, struct v16 y, struct v16 z)
+{
+	return (struct v16){ _mm512_mask_mov_ps(z.v, _mm512_cmp_ps_mask(x.v, _mm512_setzero_ps(), _CMP_LT_OQ), y.v) };
+}
+
+INLINE struct v16 v16_scale_exponent(struct v16 x, struct v16 z)
+{
+	__m512i n = _mm512_slli_epi32(_mm512_castps_si512(z.v), 23);
+
+	return (struct v16){ _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(x.v), n)) };
+}
+
+INLINE void v16_store_low_bytes(int8_t *p, struct v16 z)
+{
+	_mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8(_mm512_castps_si512(z.v)));
+}
+
+/* The halves of sixteen lanes. */
+INLINE __m256 low_half(__m512 x)
+{
+	return _mm512_castps512_ps256(x);
+}
+
+INLINE __m256 high_half(__m512 x)
+{
+	return _mm512_extractf32x8_ps(x, 1);
+}
+
+INLINE float v16_sum(struct v16 x)
+{
+	__m256 eight = _mm256_add_ps(low_half(x.v), high_half(x.v));
+	__m128 s = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+
+	s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+	return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+
+INLINE float v16_largest(struct v16 x)
+{
+	__m256 eight = _mm256_max_ps(low_half(x.v), high_half(x.v));
+	__m128 s = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+
+	s = _mm_max_ps(s, _mm_movehl_ps(s, s));
+	return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
+}
+
+struct strip {
+	__m512 v;
+};
+
+INLINE struct strip strip_set1(float x)
+{
+	return (struct strip){ _mm512_set1_ps(x) };
+}
+
+INLINE struct strip strip_load_f16(const uint8_t *p)
+{
+	return (struct strip){ _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)) };
+}
+
+INLINE struct strip strip_mul(struct strip x, struct strip y)
+{
+	return (struct strip){ _mm512_mul_ps(x.v, y.v) };
+}
+
+INLINE struct strip strip_fma(struct strip x, struct strip y, struct strip z)
+{
+	return (struct strip){ _mm512_fmadd_ps(x.v, y.v, z.v) };
+}
+
+INLINE void strip_store(float *p, struct strip x)
+{
+	_mm512_storeu_ps(p, x.v);
+}
+
+/* Four activations, the same for every lane. */
+INLINE __m512i four_of(const int8_t *q)
+{
+	int32_t word;
+
+	memcpy(&word, q, sizeof(word));
+	return _mm512_set1_epi32(word);
+}
+
+/*
+ * sum + products of unsigned w and signed q, four a lane. Without VNNI pairs are added in 16 bits first: they must not
+ * exceed 32,767, so w is at most 128.
+ */
+INLINE __m512i add_products(__m512i sum, __m512i w, __m512i q)
+{
+#ifdef KERNELS_VNNI
+	return _mm512_dpbusd_epi32(sum, w, q);
+#else
+	return _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_maddubs_epi16(w, q), _mm512_set1_epi16(1)));
+#endif
+}
+
+INLINE void dot_nibbles(const uint8_t *w, const uint8_t *high, size_t lane, const struct xblock *x, size_t stride,
+			size_t rows, int32_t offset, struct strip *ret)
+{
+	const __m512i low = _mm512_set1_epi8(15), fifth = _mm512_set1_epi8(16);
+	__m512i sum[TILE], h = high ? _mm512_loadu_si512(high) : low;
+
+	(void)lane;
+	UNROLL
+	for (size_t t = 0; t < rows; t++)
+		sum[t] = _mm512_set1_epi32(-offset * x[t * stride].sum);
+	UNROLL
+	for (int j = 0; j < 4; j++) {
+		__m512i v = _mm512_loadu_si512(w + 64 * j);
+		__m512i lo = _mm512_and_si512(v, low), hi = _mm512_and_si512(_mm512_srli_epi16(v, 4), low);
+
+		if (high) {
+			__m512i left = _mm512_sll_epi16(h, _mm_cvtsi32_si128(4 - j));
+			__m512i right = _mm512_srl_epi16(h, _mm_cvtsi32_si128(j));
+
+			lo = _mm512_or_si512(lo, _mm512_and_si512(left, fifth));
+			hi = _mm512_or_si512(hi, _mm512_and_si512(right, fifth));
+		}
+		UNROLL
+		for (size_t t = 0; t < rows; t++) {
+			const int8_t *q = x[t * stride].q + 4 * j;
+
+			sum[t] = add_products(sum[t], lo, four_of(q));
+			sum[t] = add_products(sum[t], hi, four_of(q + 16));
+		}
+	}
+	UNROLL
+	for (size_t t = 0; t < rows; t++)
+		ret[t].v = _mm512_cvtepi32_ps(sum[t]);
+}
+
+/* Eight bits: VNNI takes w + 128 as unsigned, and 128 * the sum of q is taken off; else |w|, with w's sign given to q.
+ */
+INLINE void dot_bytes(const uint8_t *w, size_t lane, const struct xblock *x, size_t stride, size_t rows,
+		      struct strip *ret)
+{
+	__m512i sum[TILE];
+
+	(void)lane;
+	UNROLL
+	for (size_t t = 0; t < rows; t++)
+#ifdef KERNELS_VNNI
+		sum[t] = _mm512_set1_epi32(-128 * x[t * stride].sum);
+#else
+		sum[t] = _mm512_setzero_si512();
+#endif
+	UNROLL
+	for (int j = 0; j < 8; j++) {
+		__m512i v = _mm512_loadu_si512(w + 64 * j);
+#ifdef KERNELS_VNNI
+		__m512i size = _mm512_xor_si512(v, _mm512_set1_epi8(-128));
+#else
+		__m512i size = _mm512_abs_epi8(v);
+		__mmask64 negative = _mm512_movepi8_mask(v);
+#endif
+
+		UNROLL
+		for (size_t t = 0; t < rows; t++) {
+			__m512i q = four_of(x[t * stride].q + 4 * j);
+
+#ifndef KERNELS_VNNI
+			q = _mm512_mask_sub_epi8(q, negative, _mm512_setzero_si512(), q);
+#endif
+			sum[t] = add_products(sum[t], size, q);
+		}
+	}
+	UNROLL
+	for (size_t t = 0; t < rows; t++)
+		ret[t].v = _mm512_cvtepi32_ps(sum[t]);
+}
+
+#endif

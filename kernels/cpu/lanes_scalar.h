@@ -1,0 +1,240 @@
+/*
+ * Sixteen virtual lanes in plain C: the meaning of what lanes_avx2.h and lanes_avx512.h do with registers. Every
+ * operation is on each lane alone, but for the sums and maxima of all lanes, whose tree is fixed: lane i with i + 8,
+ * then i + 4, i + 2, i + 1. A `strip` is as many lanes as the integer products take at once.
+ */
+#ifndef CPU_LANES_H
+#define CPU_LANES_H
+
+#include <math.h>
+
+#include "cpu.h"
+#include "dtype.h"
+
+/* Sixteen lanes of plain C are no registers: tiles and unrolled loops would only cost the compiler's time. */
+#undef UNROLL
+#define UNROLL
+
+enum { STRIP = LANES, TILE = 1, ATTEND_Q = 1, ATTEND_V = 1 };
+
+struct v16 {
+	float f[LANES];
+};
+
+#define EACH_LANE for (size_t i = 0; i < LANES; i++)
+
+INLINE struct v16 v16_set1(float x)
+{
+	struct v16 r;
+
+	EACH_LANE r.f[i] = x;
+	return r;
+}
+
+INLINE struct v16 v16_load(const float *p)
+{
+	struct v16 r;
+
+	EACH_LANE r.f[i] = p[i];
+	return r;
+}
+
+INLINE void v16_store(float *p, struct v16 a)
+{
+	EACH_LANE p[i] = a.f[i];
+}
+
+INLINE struct v16 v16_load_f16(const uint16_t *p)
+{
+	struct v16 r;
+
+	EACH_LANE r.f[i] = f16_to_f32(p[i]);
+	return r;
+}
+
+INLINE struct v16 v16_load_bf16(const uint16_t *p)
+{
+	struct v16 r;
+
+	EACH_LANE r.f[i] = bf16_to_f32(p[i]);
+	return r;
+}
+
+INLINE void v16_store_f16(uint16_t *p, struct v16 a)
+{
+	EACH_LANE p[i] = f16_of_f32(a.f[i]);
+}
+
+INLINE struct v16 v16_add(struct v16 a, struct v16 b)
+{
+	EACH_LANE a.f[i] += b.f[i];
+	return a;
+}
+
+INLINE struct v16 v16_sub(struct v16 a, struct v16 b)
+{
+	EACH_LANE a.f[i] -= b.f[i];
+	return a;
+}
+
+INLINE struct v16 v16_mul(struct v16 a, struct v16 b)
+{
+	EACH_LANE a.f[i] *= b.f[i];
+	return a;
+}
+
+INLINE struct v16 v16_div(struct v16 a, struct v16 b)
+{
+	EACH_LANE a.f[i] /= b.f[i];
+	return a;
+}
+
+/* a * b + c, rounded once. */
+INLINE struct v16 v16_fma(struct v16 a, struct v16 b, struct v16 c)
+{
+	EACH_LANE c.f[i] = fmaf(a.f[i], b.f[i], c.f[i]);
+	return c;
+}
+
+/* The second when one of them is NaN, as x86 has it. */
+INLINE struct v16 v16_max(struct v16 a, struct v16 b)
+{
+	EACH_LANE b.f[i] = a.f[i] > b.f[i] ? a.f[i] : b.f[i];
+	return b;
+}
+
+INLINE struct v16 v16_abs(struct v16 a)
+{
+	EACH_LANE a.f[i] = fabsf(a.f[i]);
+	return a;
+}
+
+/* x < limit ? 0 : a */
+INLINE struct v16 v16_zero_below(struct v16 x, float limit, struct v16 a)
+{
+	EACH_LANE a.f[i] = x.f[i] < limit ? 0.0f : a.f[i];
+	return a;
+}
+
+/* x < 0 ? a : b */
+INLINE struct v16 v16_if_negative(struct v16 x, struct v16 a, struct v16 b)
+{
+	EACH_LANE b.f[i] = x.f[i] < 0.0f ? a.f[i] : b.f[i];
+	return b;
+}
+
+/* a * 2^n, n being the low bits of z's mantissa (see MAGIC in rows.h); a and the result are normal. */
+INLINE struct v16 v16_scale_exponent(struct v16 a, struct v16 z)
+{
+	EACH_LANE a.f[i] = f32_of_bits(f32_bits(a.f[i]) + (f32_bits(z.f[i]) << 23));
+	return a;
+}
+
+/* The low byte of each lane's bits. */
+INLINE void v16_store_low_bytes(int8_t *p, struct v16 z)
+{
+	EACH_LANE p[i] = (int8_t)(uint8_t)f32_bits(z.f[i]);
+}
+
+INLINE float v16_sum(struct v16 a)
+{
+	for (size_t half = LANES / 2; half; half /= 2)
+		for (size_t i = 0; i < half; i++)
+			a.f[i] += a.f[i + half];
+	return a.f[0];
+}
+
+INLINE float v16_largest(struct v16 a)
+{
+	for (size_t half = LANES / 2; half; half /= 2)
+		for (size_t i = 0; i < half; i++)
+			a.f[i] = a.f[i] > a.f[i + half] ? a.f[i] : a.f[i + half];
+	return a.f[0];
+}
+
+struct strip {
+	struct v16 v;
+};
+
+INLINE struct strip strip_set1(float x)
+{
+	return (struct strip){ v16_set1(x) };
+}
+
+INLINE struct strip strip_load_f16(const uint8_t *p)
+{
+	struct strip r;
+
+	EACH_LANE
+	{
+		uint16_t h;
+
+		memcpy(&h, p + 2 * i, 2);
+		r.v.f[i] = f16_to_f32(h);
+	}
+	return r;
+}
+
+INLINE struct strip strip_mul(struct strip a, struct strip b)
+{
+	return (struct strip){ v16_mul(a.v, b.v) };
+}
+
+INLINE struct strip strip_fma(struct strip a, struct strip b, struct strip c)
+{
+	return (struct strip){ v16_fma(a.v, b.v, c.v) };
+}
+
+INLINE void strip_store(float *p, struct strip a)
+{
+	v16_store(p, a.v);
+}
+
+INLINE struct strip strip_of_ints(const int32_t *sum, int32_t correction)
+{
+	struct strip r;
+
+	EACH_LANE r.v.f[i] = (float)(sum[i] - correction);
+	return r;
+}
+
+/*
+ * The products of one packed block with the blocks of `rows` rows of activations, x[t * stride], as whole numbers:
+ * sum of (weight - offset) * q. `high` holds the fifth bits, or is NULL.
+ */
+INLINE void dot_nibbles(const uint8_t *w, const uint8_t *high, size_t lane, const struct xblock *x, size_t stride,
+			size_t rows, int32_t offset, struct strip *ret)
+{
+	(void)lane;
+	for (size_t t = 0; t < rows; t++, x += stride) {
+		int32_t sum[LANES] = { 0 };
+
+		for (int j = 0; j < 4; j++)
+			for (size_t i = 0; i < 4 * LANES; i++) {
+				int lo = w[64 * j + (int)i] & 15, hi = w[64 * j + (int)i] >> 4;
+
+				if (high) {
+					lo |= (high[i] >> j & 1) << 4;
+					hi |= (high[i] >> (4 + j) & 1) << 4;
+				}
+				sum[i / 4] += lo * x->q[4 * j + (int)(i % 4)] + hi * x->q[16 + 4 * j + (int)(i % 4)];
+			}
+		ret[t] = strip_of_ints(sum, offset * x->sum);
+	}
+}
+
+INLINE void dot_bytes(const uint8_t *w, size_t lane, const struct xblock *x, size_t stride, size_t rows,
+		      struct strip *ret)
+{
+	(void)lane;
+	for (size_t t = 0; t < rows; t++, x += stride) {
+		int32_t sum[LANES] = { 0 };
+
+		for (size_t j = 0; j < 8; j++)
+			for (size_t i = 0; i < 4 * LANES; i++)
+				sum[i / 4] += (int8_t)w[64 * j + i] * x->q[4 * j + i % 4];
+		ret[t] = strip_of_ints(sum, 0);
+	}
+}
+
+#endif

@@ -1,0 +1,291 @@
+/*
+ * The reference: every operation as its definition says, in plain C, with activations in F32 and weights dequantized as
+ * they are used. It is the oracle of the other backends, so nothing here is shared with them but the threads and the
+ * copies; sums are kept in double wherever that costs little.
+ */
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backends.h"
+#include "cpu.h"
+#include "dtype.h"
+
+/* Products summed up in F32, in sixteen lanes that a compiler can keep in registers, before they go to a double. */
+enum { STRETCH = 256 };
+
+/* Columns dequantized at once: a piece's own memory, on the stack. */
+enum { COLUMNS = 4096 };
+
+static int probe(struct err *e)
+{
+	(void)e;
+	return 0;
+}
+
+static int open_ref(const struct device_options *o, struct device **ret, struct err *e)
+{
+	return cpu_open(NULL, o, ret, e);
+}
+
+static size_t row_bytes(enum dtype type, size_t cols)
+{
+	const struct dtype_info *info = dtype_find((uint32_t)type);
+
+	return cols / info->block * info->bytes;
+}
+
+/* The weight is the file's bytes as they are. */
+static int weight_new(struct device *d, const struct tensor *t, struct weight **ret, struct err *e)
+{
+	struct weight *w;
+	int rc = weight_check(t, e);
+
+	(void)d;
+	if (rc != 0)
+		return rc;
+	w = calloc(1, sizeof(*w));
+	if (!w)
+		return err_set(e, SINK_ENOMEM, "There is no memory for a weight.");
+	w->type = t->type;
+	w->rows = t->rows;
+	w->cols = t->cols;
+	w->bytes = t->rows * row_bytes(t->type, t->cols);
+	w->data = cpu_map(w->bytes);
+	if (!w->data) {
+		err_set(e, SINK_ENOMEM, "There is no memory for a weight of %zu bytes.", w->bytes);
+		free(w);
+		return SINK_ENOMEM;
+	}
+	memcpy(w->data, t->data, w->bytes);
+	*ret = w;
+	return 0;
+}
+
+static double dot(const float *a, const float *b, size_t n)
+{
+	double sum = 0;
+
+	for (size_t i = 0; i < n; i += STRETCH) {
+		size_t end = n - i < STRETCH ? n : i + STRETCH, whole = i + (end - i) / LANES * LANES;
+		float lane[LANES] = { 0 };
+
+		for (size_t j = i; j < whole; j += LANES)
+			for (size_t l = 0; l < LANES; l++)
+				lane[l] += a[j + l] * b[j + l];
+		for (size_t l = 0; l < LANES; l++)
+			sum += (double)lane[l];
+		for (size_t j = whole; j < end; j++)
+			sum += (double)a[j] * (double)b[j];
+	}
+	return sum;
+}
+
+/* Rows of a matrix that a piece takes. */
+enum { PIECE_ROWS = 16 };
+
+struct product {
+	const struct matmul *op;
+	const struct weight *w;
+	float *y;
+};
+
+static void matmul_piece(void *arg, size_t piece, int worker)
+{
+	const struct product *p = arg;
+	const struct matmul *op = p->op;
+	size_t cols = p->w->cols, bytes = row_bytes(p->w->type, cols), end = (piece + 1) * PIECE_ROWS;
+	float wide[COLUMNS];
+
+	(void)worker;
+	for (size_t row = piece * PIECE_ROWS; row < end && row < p->w->rows; row++) {
+		const uint8_t *src = p->w->data + row * bytes;
+
+		for (size_t c = 0; c < cols; c += COLUMNS) {
+			size_t n = cols - c < COLUMNS ? cols - c : COLUMNS;
+
+			dtype_to_f32(p->w->type, src + row_bytes(p->w->type, c), n, wide);
+			for (size_t i = 0; i < op->n; i++) {
+				float *y = &p->y[i * op->y_stride + row];
+				float sum = (float)dot(op->x + i * cols + c, wide, n);
+
+				*y = c > 0 || op->add ? *y + sum : sum;
+			}
+		}
+	}
+}
+
+static void matmul(struct device *d, const struct matmul *op)
+{
+	float *y = op->y;
+
+	for (size_t i = 0; i < op->weights; i++) {
+		struct product p = { op, op->w[i], y };
+
+		pool_run(d->pool, matmul_piece, &p, (op->w[i]->rows + PIECE_ROWS - 1) / PIECE_ROWS);
+		y += op->w[i]->rows;
+	}
+}
+
+static void norm(struct device *d, const float *x, size_t n, size_t width, const float *w, float eps, float *y)
+{
+	(void)d;
+	for (size_t i = 0; i < n; i++, x += width, y += width) {
+		double squares = 0, factor;
+
+		for (size_t c = 0; c < width; c++)
+			squares += (double)x[c] * (double)x[c];
+		factor = 1 / sqrt(squares / (double)width + (double)eps);
+		for (size_t c = 0; c < width; c++)
+			y[c] = (float)((double)x[c] * factor * (double)w[c]);
+	}
+}
+
+static void gate(struct device *d, const float *x, size_t n, size_t width, float *y)
+{
+	(void)d;
+	for (size_t i = 0; i < n; i++, x += 2 * width, y += width)
+		for (size_t c = 0; c < width; c++)
+			y[c] = x[c] / (1 + expf(-x[c])) * x[width + c];
+}
+
+static void rotate(const struct head_shape *h, const float *x, const float *angles, float *y)
+{
+	memcpy(y, x, h->head_size * sizeof(*y));
+	for (size_t i = 0; i < h->rotated / 2; i++) {
+		size_t a = h->interleaved ? 2 * i : i, b = h->interleaved ? 2 * i + 1 : i + h->rotated / 2;
+		float c = angles[2 * i], s = angles[2 * i + 1];
+
+		y[a] = x[a] * c - x[b] * s;
+		y[b] = x[a] * s + x[b] * c;
+	}
+}
+
+static float element(const void *p, enum dtype type, size_t at)
+{
+	return type == DTYPE_F32 ? ((const float *)p)[at] : f16_to_f32(((const uint16_t *)p)[at]);
+}
+
+static void put_element(void *p, enum dtype type, size_t at, float x)
+{
+	if (type == DTYPE_F32)
+		((float *)p)[at] = x;
+	else
+		((uint16_t *)p)[at] = f16_of_f32(x);
+}
+
+/* One KV head of one row to one place. */
+static void store_head(const struct store *op, size_t row, int place, size_t head)
+{
+	const struct head_shape *h = op->shape;
+	const struct row *r = &op->rows[row];
+	const float *qkv = op->qkv + row * (h->heads + 2 * h->kv_heads) * h->head_size;
+	const float *v = qkv + (h->heads + h->kv_heads + head) * h->head_size;
+	int64_t slot = r->goes[place].slot;
+	size_t at = (size_t)(slot % PAGE_TOKENS);
+	uint8_t *keys = page_keys(&r->tables[r->goes[place].run], slot / PAGE_TOKENS, op->pages, op->layer, head);
+	float k[HEAD_SIZE_MAX];
+
+	rotate(h, qkv + (h->heads + head) * h->head_size, op->angles + (2 * row + (size_t)place) * h->rotated, k);
+	for (size_t i = 0; i < h->head_size; i++) {
+		put_element(keys, op->pages->type, i * PAGE_TOKENS + at, k[i]);
+		put_element(keys + page_values(op->pages), op->pages->type, at * h->head_size + i, v[i]);
+	}
+}
+
+static void store(struct device *d, const struct store *op)
+{
+	(void)d;
+	assert(op->shape->head_size <= HEAD_SIZE_MAX);
+	for (size_t i = 0; i < op->n; i++)
+		for (int place = 0; place < 2; place++)
+			for (size_t head = 0; op->rows[i].goes[place].run >= 0 && head < op->shape->kv_heads; head++)
+				store_head(op, i, place, head);
+}
+
+/* A softmax that is being summed up: what was added so far counts e^(score - max). */
+struct softmax {
+	double max, sum;
+	double o[HEAD_SIZE_MAX];
+};
+
+static void softmax_add(struct softmax *s, double score, const uint8_t *values, enum dtype type, size_t at, size_t size)
+{
+	double keep = 1, weight;
+
+	if (score > s->max) {
+		keep = exp(s->max - score);
+		s->max = score;
+		s->sum *= keep;
+		for (size_t i = 0; i < size; i++)
+			s->o[i] *= keep;
+	}
+	weight = exp(score - s->max);
+	s->sum += weight;
+	for (size_t i = 0; i < size; i++)
+		s->o[i] += weight * (double)element(values, type, at * size + i);
+}
+
+static void see_run(const struct attend *op, const struct row *r, int run, size_t kv_head, const float *q,
+		    struct softmax *s)
+{
+	size_t size = op->shape->head_size;
+	int64_t end = r->sees[run].first + r->sees[run].count;
+
+	for (int64_t slot = r->sees[run].first; slot < end; slot++) {
+		const uint8_t *keys = page_keys(&r->tables[run], slot / PAGE_TOKENS, op->pages, op->layer, kv_head);
+		size_t at = (size_t)(slot % PAGE_TOKENS);
+		double score = 0;
+
+		for (size_t i = 0; i < size; i++)
+			score += (double)q[i] * (double)element(keys, op->pages->type, i * PAGE_TOKENS + at);
+		softmax_add(s, score * (double)op->shape->scale, keys + page_values(op->pages), op->pages->type, at,
+			    size);
+	}
+}
+
+/* A piece is one head of one row. */
+static void attend_piece(void *arg, size_t piece, int worker)
+{
+	const struct attend *op = arg;
+	const struct head_shape *h = op->shape;
+	size_t row = piece / h->heads, head = piece % h->heads, size = h->head_size;
+	const struct row *r = &op->rows[row];
+	const float *x = op->qkv + (row * (h->heads + 2 * h->kv_heads) + head) * size;
+	struct softmax s = { .max = -INFINITY };
+	float q[HEAD_SIZE_MAX];
+
+	(void)worker;
+	for (int run = 0; run < RUNS; run++) {
+		if (r->sees[run].count <= 0)
+			continue;
+		rotate(h, x, op->angles + (row * RUNS + (size_t)run) * h->rotated, q);
+		see_run(op, r, run, head / (h->heads / h->kv_heads), q, &s);
+	}
+	for (size_t i = 0; i < size; i++)
+		op->y[piece * size + i] = s.sum > 0 ? (float)(s.o[i] / s.sum) : 0;
+}
+
+static void attend(struct device *d, const struct attend *op)
+{
+	struct attend copy = *op;
+
+	assert(op->shape->head_size <= HEAD_SIZE_MAX);
+	pool_run(d->pool, attend_piece, &copy, op->n * op->shape->heads);
+}
+
+const struct backend backend_ref = {
+	.name = "ref",
+	.about = "the definitions in plain C, F32 activations; slow",
+	.page_type = DTYPE_F32,
+	.probe = probe,
+	.open = open_ref,
+	CPU_OPS,
+	.weight_new = weight_new,
+	.norm = norm,
+	.matmul = matmul,
+	.store = store,
+	.attend = attend,
+	.gate = gate,
+};

@@ -1,0 +1,173 @@
+/*
+ * Operations on rows, written once over the sixteen lanes of the lanes_*.h that the including file chose: so they give
+ * the same bits with every instruction set. Included by scalar.c, avx2.c and avx512.c only.
+ */
+#ifndef CPU_ROWS_H
+#define CPU_ROWS_H
+
+#include <math.h>
+#include <string.h>
+
+/* Adding 1.5 * 2^23 leaves a number of less than 2^22 rounded to the nearest whole in the low bits of the mantissa. */
+#define MAGIC 12582912.0f
+
+/* The last `n` < LANES numbers of a row, zeros behind them. */
+INLINE struct v16 load_some(const float *p, size_t n)
+{
+	float all[LANES] = { 0 };
+
+	memcpy(all, p, n * sizeof(*p));
+	return v16_load(all);
+}
+
+INLINE void store_some(float *p, size_t n, struct v16 x)
+{
+	float all[LANES];
+
+	v16_store(all, x);
+	memcpy(p, all, n * sizeof(*p));
+}
+
+/*
+ * e^x for x <= 0; the largest error is 1.02 units in the last place, e^0 is 1, and below -87 it is 0 (e^-87
+ * is 1.6e-38). x = n ln 2 + r with |r| <= ln 2 / 2, and e^r = 1 + r + r^2 q(r) with q of degree 4 by Remez' exchange
+ * (3.1e-9).
+ */
+INLINE struct v16 exp_negative(struct v16 x)
+{
+	struct v16 z = v16_fma(x, v16_set1(0x1.715476p+0f), v16_set1(MAGIC));
+	struct v16 n = v16_sub(z, v16_set1(MAGIC)), r, q;
+
+	r = v16_fma(n, v16_set1(-0x1.62e43p-1f), x);
+	r = v16_fma(n, v16_set1(0x1.05c61p-29f), r);
+	q = v16_set1(0x1.6a23dp-10f);
+	q = v16_fma(q, r, v16_set1(0x1.123a2p-7f));
+	q = v16_fma(q, r, v16_set1(0x1.5558f2p-5f));
+	q = v16_fma(q, r, v16_set1(0x1.555492p-3f));
+	q = v16_fma(q, r, v16_set1(0x1.fffffcp-2f));
+	q = v16_fma(v16_mul(r, r), q, r);
+	q = v16_add(q, v16_set1(1.0f));
+	return v16_zero_below(x, -87.0f, v16_scale_exponent(q, z));
+}
+
+static void norm_row(const float *x, size_t width, const float *w, float eps, float *y)
+{
+	size_t whole = width / LANES * LANES, rest = width - whole;
+	struct v16 squares = v16_set1(0), factor;
+	float mean;
+
+	for (size_t i = 0; i < whole; i += LANES)
+		squares = v16_fma(v16_load(x + i), v16_load(x + i), squares);
+	if (rest)
+		squares = v16_fma(load_some(x + whole, rest), load_some(x + whole, rest), squares);
+	mean = v16_sum(squares) / (float)width;
+	factor = v16_set1(1.0f / sqrtf(mean + eps));
+	for (size_t i = 0; i < whole; i += LANES)
+		v16_store(y + i, v16_mul(v16_mul(v16_load(x + i), factor), v16_load(w + i)));
+	if (rest) {
+		struct v16 scaled = v16_mul(load_some(x + whole, rest), factor);
+
+		store_some(y + whole, rest, v16_mul(scaled, load_some(w + whole, rest)));
+	}
+}
+
+/* silu(g) * u = g * u / (1 + e^-g), with e^-|g|, which cannot overflow. */
+INLINE struct v16 gated(struct v16 g, struct v16 u)
+{
+	struct v16 size = v16_abs(g), one = v16_set1(1.0f);
+	struct v16 t = exp_negative(v16_sub(v16_set1(0), size));
+	struct v16 sigmoid = v16_div(v16_if_negative(g, t, one), v16_add(one, t));
+
+	return v16_mul(v16_mul(g, sigmoid), u);
+}
+
+static void gate_row(const float *x, size_t width, float *y)
+{
+	size_t whole = width / LANES * LANES, rest = width - whole;
+
+	for (size_t i = 0; i < whole; i += LANES)
+		v16_store(y + i, gated(v16_load(x + i), v16_load(x + width + i)));
+	if (rest)
+		store_some(y + whole, rest, gated(load_some(x + whole, rest), load_some(x + width + whole, rest)));
+}
+
+/* A block whose largest value is below 2^-100 is zero: the inverse of its scale might not be finite. */
+static void quantize_row(const float *x, size_t cols, struct xblock *ret)
+{
+	for (size_t b = 0; b < cols / BLOCK; b++, x += BLOCK, ret++) {
+		struct v16 lo = v16_load(x), hi = v16_load(x + LANES), magic = v16_set1(MAGIC), inverse, sum;
+		float largest = v16_largest(v16_max(v16_abs(lo), v16_abs(hi)));
+		bool zero = largest < 0x1p-100f;
+
+		inverse = v16_set1(zero ? 0.0f : 127.0f / largest);
+		lo = v16_fma(lo, inverse, magic);
+		hi = v16_fma(hi, inverse, magic);
+		v16_store_low_bytes(ret->q, lo);
+		v16_store_low_bytes(ret->q + LANES, hi);
+		sum = v16_add(v16_sub(lo, magic), v16_sub(hi, magic)); /* whole numbers: exact in any order */
+		ret->d = zero ? 0.0f : largest / 127.0f;
+		ret->sum = (int32_t)v16_sum(sum);
+		ret->ds = ret->d * (float)ret->sum;
+		ret->unused = 0;
+	}
+}
+
+/* Turns the first dimensions of a head by `angles`, pairs of cosine and sine; the others are copied. */
+INLINE void rotate_head(const struct head_shape *h, const float *x, const float *angles, float *y)
+{
+	size_t half = h->rotated / 2, step = h->interleaved ? 2 : 1, apart = h->interleaved ? 1 : half;
+
+	for (size_t i = 0; i < half; i++) {
+		float c = angles[2 * i], s = angles[2 * i + 1], a = x[i * step], b = x[i * step + apart];
+
+		y[i * step] = fmaf(a, c, -(b * s));
+		y[i * step + apart] = fmaf(a, s, b * c);
+	}
+	memcpy(y + h->rotated, x + h->rotated, (h->head_size - h->rotated) * sizeof(*y));
+}
+
+/* One row's key and value of one KV head, to one of its places; slots lie side by side in a dimension of the keys. */
+INLINE void store_at(const struct store *op, const struct row *r, int place, size_t kv_head, const float *k,
+		     const float *v)
+{
+	const struct page_table *table = &r->tables[r->goes[place].run];
+	int64_t slot = r->goes[place].slot;
+	size_t at = (size_t)(slot % PAGE_TOKENS), size = op->shape->head_size, padded = round_lanes(size);
+	uint8_t *keys = page_keys(table, slot / PAGE_TOKENS, op->pages, op->layer, kv_head);
+	uint8_t *values = keys + page_values(op->pages);
+	uint16_t half[HEAD_SIZE_MAX];
+
+	if (op->pages->type == DTYPE_F32) {
+		for (size_t i = 0; i < size; i++)
+			memcpy(keys + 4 * (i * PAGE_TOKENS + at), k + i, 4);
+		memcpy(values + 4 * at * size, v, 4 * size);
+		return;
+	}
+	for (size_t i = 0; i < padded; i += LANES)
+		v16_store_f16(half + i, v16_load(k + i));
+	for (size_t i = 0; i < size; i++)
+		memcpy(keys + 2 * (i * PAGE_TOKENS + at), half + i, 2);
+	for (size_t i = 0; i < padded; i += LANES)
+		v16_store_f16(half + i, v16_load(v + i));
+	memcpy(values + 2 * at * size, half, 2 * size);
+}
+
+static void store_row(const struct store *op, size_t row, size_t kv_head)
+{
+	const struct head_shape *h = op->shape;
+	const struct row *r = &op->rows[row];
+	const float *qkv = op->qkv + row * (h->heads + 2 * h->kv_heads) * h->head_size;
+	float k[HEAD_SIZE_MAX] = { 0 }, v[HEAD_SIZE_MAX] = { 0 };
+
+	memcpy(v, qkv + (h->heads + h->kv_heads + kv_head) * h->head_size, h->head_size * sizeof(*v));
+	for (int place = 0; place < 2; place++) {
+		const float *angles = op->angles + (2 * row + (size_t)place) * h->rotated;
+
+		if (r->goes[place].run < 0)
+			continue;
+		rotate_head(h, qkv + (h->heads + kv_head) * h->head_size, angles, k);
+		store_at(op, r, place, kv_head, k, v);
+	}
+}
+
+#endif

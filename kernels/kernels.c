@@ -1,0 +1,60 @@
+/*
+ * The list of backends, and the geometry of pages that they share. A new backend is a row here; nobody above asks which
+ * one it talks to.
+ */
+#include "kernels.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "cpu/backends.h"
+
+const struct backend *const kernels_all[] = {
+	&backend_ref,  &backend_scalar,
+#ifdef __x86_64__
+	&backend_avx2, &backend_avx512,
+#endif
+	NULL,
+};
+
+static const struct backend *best(void)
+{
+	const struct backend *found = &backend_scalar;
+
+	for (size_t i = 0; kernels_all[i]; i++)
+		if (kernels_all[i] != &backend_ref && kernels_all[i]->probe(NULL) == 0)
+			found = kernels_all[i];
+	return found;
+}
+
+const struct backend *kernels_find(const char *name, struct err *e)
+{
+	char names[96] = "auto";
+
+	if (strcmp(name, "auto") == 0)
+		return best();
+	for (size_t i = 0; kernels_all[i]; i++) {
+		size_t used = strlen(names);
+
+		if (strcmp(kernels_all[i]->name, name) == 0)
+			return kernels_all[i]->probe(e) == 0 ? kernels_all[i] : NULL;
+		snprintf(names + used, sizeof(names) - used, ", %s", kernels_all[i]->name);
+	}
+	err_set(e, SINK_EINVAL, "There are no kernels \"%.40s\"; there are %s.", name, names);
+	return NULL;
+}
+
+static size_t element_bytes(enum dtype type)
+{
+	return type == DTYPE_F32 ? 4 : 2;
+}
+
+size_t page_bytes(const struct page_shape *s)
+{
+	return page_layer_offset(s, s->layers);
+}
+
+size_t page_layer_offset(const struct page_shape *s, size_t layer)
+{
+	return layer * 2 * s->kv_heads * s->head_size * PAGE_TOKENS * element_bytes(s->type);
+}

@@ -1,0 +1,206 @@
+/*
+ * The arithmetic that the engine stands on: one table of operations a backend, none optional.
+ *
+ * A `struct backend` is a row of the list in kernels.c ("ref", "scalar", "avx2", "avx512"; "cuda" later). Opening one
+ * gives a `struct device`: its threads or its card, its scratch memory. All operations of a device are called by one
+ * thread, in order; each is complete for the caller when it returns or when the next operation reads its result.
+ * Buffers (`float *` below unless said otherwise) come from buffer_new() and may lie where the caller cannot read them;
+ * read() and write() copy. Arrays in the op structs that are marked "host" are read before the call returns.
+ *
+ * Numbers that repeat: the result of a row never depends on how many rows travel with it, on the number of threads, or
+ * on the order of calls. "scalar", "avx2" and "avx512" give the same bits; "ref" computes in F32 with the plain
+ * definition (libm's exp, activations not quantized) and is the oracle of the others.
+ *
+ * Matrices are row-major. `n` counts the rows (tokens) of a step, at most device_options.max_rows.
+ */
+#ifndef KERNELS_H
+#define KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "error.h"
+
+/* Element types by their GGUF (ggml) numbers. */
+enum dtype {
+	DTYPE_F32 = 0,
+	DTYPE_F16 = 1,
+	DTYPE_Q4_0 = 2,
+	DTYPE_Q4_1 = 3,
+	DTYPE_Q5_0 = 6,
+	DTYPE_Q5_1 = 7,
+	DTYPE_Q8_0 = 8,
+	DTYPE_BF16 = 30,
+};
+
+/* A type's name ("q4_1") and geometry: `block` elements lie in `bytes` bytes. NULL for a type that is not supported. */
+struct dtype_info {
+	enum dtype type;
+	const char *name;
+	size_t block, bytes;
+};
+const struct dtype_info *dtype_find(uint32_t gguf_type);
+
+/* Dequantizes `cols` elements (a multiple of the type's block) of one row to F32: the definition of each format. */
+void dtype_to_f32(enum dtype type, const void *src, size_t cols, float *dst);
+
+/* A matrix as the model file holds it: `rows` outputs of `cols` inputs, cols contiguous. The memory stays the owner's.
+ */
+struct tensor {
+	enum dtype type;
+	size_t rows, cols;
+	const void *data;
+};
+
+struct device;
+struct weight; /* a matrix in the device's own layout */
+
+struct device_options {
+	int threads;	 /* 1 and up; the CPU backends' workers, the caller among them */
+	bool pin;	 /* bind each worker to a core */
+	size_t max_rows; /* most rows of one step; scratch is sized by it */
+};
+
+/* y[n][sum of rows] (+)= x[n][cols] * W^T for matrices that share their input (such as q, k and v); y_stride in floats.
+ */
+struct matmul {
+	const struct weight *const *w; /* host; all of equal cols; their rows stand side by side in y */
+	size_t weights;
+	const float *x; /* [n][cols], dense */
+	size_t n;
+	float *y;
+	size_t y_stride;
+	bool add; /* y += instead of y = */
+};
+
+/*
+ * Pages. A page holds the keys and values of PAGE_TOKENS tokens in all layers, every element of `type` (F16 or F32):
+ * layer after layer, in each the keys as [kv_heads][head_size][PAGE_TOKENS] (one dimension of all tokens side by side:
+ * a score needs no sum across lanes) and the values as [kv_heads][PAGE_TOKENS][head_size].
+ */
+enum { PAGE_TOKENS = 64 };
+
+struct page_shape {
+	size_t layers, kv_heads, head_size;
+	enum dtype type;
+};
+size_t page_bytes(const struct page_shape *s);
+/* Offset in bytes of a layer's keys in a page; its values follow them after page_bytes / layers / 2 bytes. */
+size_t page_layer_offset(const struct page_shape *s, size_t layer);
+
+/* The runs of rows that a token may see (policy.h), in the order in which their partial results are merged. */
+enum run { RUN_PINNED, RUN_KEPT, RUN_WINDOW, RUNS };
+
+/* Slot s of a run lies in page[(s / PAGE_TOKENS) % ring], at s % PAGE_TOKENS. An unused run has ring 0. */
+struct page_table {
+	void *const *page; /* host; addresses of pages in the device's memory */
+	int64_t ring;
+};
+
+/* One row of a step: a token of some conversation, where its key and value go and what its query sees. */
+struct row {
+	const struct page_table *tables; /* host; [RUNS], its conversation's */
+	struct {
+		int64_t first, count; /* slots of the run that the row sees; count 0: none */
+	} sees[RUNS];
+	struct {
+		int run; /* the run that the key and value are written to, -1: not written */
+		int64_t slot;
+	} goes[2]; /* second: the copy that a mark leaves among the kept */
+};
+
+/* Largest head_size that the backends take; whoever loads a model checks it. */
+enum { HEAD_SIZE_MAX = 256 };
+
+/* How heads are laid out and rotated; the same for all layers of a model. heads is a multiple of kv_heads. */
+struct head_shape {
+	size_t heads, kv_heads, head_size;
+	size_t rotated;	  /* first dimensions of a head that RoPE turns; even */
+	bool interleaved; /* pairs (2i, 2i+1) as in llama-type GGUF files; else (i, i + rotated/2) */
+	float scale;	  /* of the scores, such as 1/sqrt(head_size) */
+};
+
+/*
+ * Writes rotated keys, and values, of n rows to their pages. qkv is [n][(heads + 2*kv_heads) * head_size]. `angles` is
+ * [n][2][rotated] as angles() makes them, one for each place in row.goes.
+ */
+struct store {
+	const struct head_shape *shape;
+	const struct page_shape *pages;
+	size_t layer;
+	const float *qkv;
+	const float *angles;
+	const struct row *rows; /* host */
+	size_t n;
+};
+
+/*
+ * y[n][heads * head_size] = attention of each row over its runs. The query is rotated once a run by `angles`
+ * [n][RUNS][rotated] (DESIGN: a key is rotated once, when it is written; a query for each run that it reads). Each page
+ * gives a partial softmax (maximum, sum, weighted values); they are merged run by run, page by page, in ascending
+ * order. A row that sees nothing gives zeros.
+ */
+struct attend {
+	const struct head_shape *shape;
+	const struct page_shape *pages;
+	size_t layer;
+	const float *qkv;
+	const float *angles;
+	const struct row *rows; /* host */
+	size_t n;
+	float *y;
+};
+
+struct backend {
+	const char *name;     /* as --kernels takes it */
+	const char *about;    /* one line for `sinkd -t` */
+	enum dtype page_type; /* of the pages that it prefers: F16, or F32 for the oracle; all must take both */
+
+	/* 0 when this machine can run it; else SINK_EDEVICE and why not. */
+	int (*probe)(struct err *e);
+
+	int (*open)(const struct device_options *o, struct device **ret, struct err *e);
+	void (*close)(struct device *d); /* NULL is fine */
+
+	/* Packs a matrix; t->data is not needed afterwards. The weight is the caller's, freed before the device. */
+	int (*weight_new)(struct device *d, const struct tensor *t, struct weight **ret, struct err *e);
+	void (*weight_free)(struct device *d, struct weight *w); /* NULL is fine */
+
+	/* Zeroed floats, aligned to 64 bytes. */
+	int (*buffer_new)(struct device *d, size_t floats, float **ret, struct err *e);
+	void (*buffer_free)(struct device *d, float *b); /* NULL is fine */
+	void (*read)(struct device *d, void *host, const void *from, size_t bytes);
+	void (*write)(struct device *d, void *to, const void *host, size_t bytes);
+
+	/* The device's address of `bytes` of page memory that the host has mapped at `host` (the CPU's: `host` itself).
+	 */
+	int (*pages_attach)(struct device *d, void *host, size_t bytes, void **ret, struct err *e);
+	void (*pages_detach)(struct device *d, void *pages, size_t bytes);
+
+	/* angle[i][2k], [2k+1] = cos, sin of position[i] * inv_freq[k], taken in double; host: position, inv_freq. */
+	void (*angles)(struct device *d, const int64_t *position, size_t n, const double *inv_freq, size_t rotated,
+		       float *angle);
+	/* y[n][cols] = rows `token` (host, each < rows) of the file's matrix, dequantized, times scale. */
+	void (*embed)(struct device *d, const struct tensor *t, const int32_t *token, size_t n, float scale, float *y);
+	/* y = x / sqrt(mean(x^2) + eps) * w, row by row; y may be x. (RMSNorm) */
+	void (*norm)(struct device *d, const float *x, size_t n, size_t width, const float *w, float eps, float *y);
+	void (*matmul)(struct device *d, const struct matmul *op);
+	void (*store)(struct device *d, const struct store *op);
+	void (*attend)(struct device *d, const struct attend *op);
+	/* y[n][width] = silu(g) * u where x[n][2*width] holds g then u. */
+	void (*gate)(struct device *d, const float *x, size_t n, size_t width, float *y);
+	/* y[i] = x[index[i]], i < count; host: index. */
+	void (*gather)(struct device *d, const float *x, size_t width, const int32_t *index, size_t count, float *y);
+};
+
+/* The backends compiled in, best last of those that "auto" may choose; NULL-terminated. */
+extern const struct backend *const kernels_all[];
+
+/* The backend of this name, or for "auto" the best that this machine runs; NULL with SINK_EINVAL or SINK_EDEVICE. */
+const struct backend *kernels_find(const char *name, struct err *e);
+
+/* Threads worth starting: the cores that affinity and the cgroup's quota leave to this process; at least 1. */
+int kernels_cores(void);
+
+#endif

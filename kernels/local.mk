@@ -1,0 +1,85 @@
+# Arithmetic. Files of one instruction set are compiled alone with its flags, and chosen when the program runs; fused
+# operations are written out, never contracted, so that every set gives the same bits.
+
+kernels_cppflags = $(AM_CPPFLAGS) -I$(srcdir)/kernels -I$(srcdir)/kernels/cpu -I$(srcdir)/libproto
+kernels_cflags = $(AM_CFLAGS) -ffp-contract=off
+kernels_avx2 = -mavx2 -mfma -mf16c
+kernels_avx512 = -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c
+
+noinst_LTLIBRARIES += kernels/libkernels.la
+kernels_libkernels_la_SOURCES = \
+	kernels/cores.c \
+	kernels/cores.h \
+	kernels/dtype.c \
+	kernels/dtype.h \
+	kernels/kernels.c \
+	kernels/kernels.h \
+	kernels/cpu/attend.h \
+	kernels/cpu/backends.c \
+	kernels/cpu/backends.h \
+	kernels/cpu/cpu.h \
+	kernels/cpu/device.c \
+	kernels/cpu/fast.c \
+	kernels/cpu/fast_attend.c \
+	kernels/cpu/isa.h \
+	kernels/cpu/lanes_avx2.h \
+	kernels/cpu/lanes_avx512.h \
+	kernels/cpu/lanes_scalar.h \
+	kernels/cpu/pack.c \
+	kernels/cpu/pool.c \
+	kernels/cpu/pool.h \
+	kernels/cpu/ref.c \
+	kernels/cpu/rows.h \
+	kernels/cpu/scalar.c \
+	kernels/cpu/tile.h
+kernels_libkernels_la_CPPFLAGS = $(kernels_cppflags)
+kernels_libkernels_la_CFLAGS = $(kernels_cflags)
+
+if X86_64
+noinst_LTLIBRARIES += kernels/libavx2.la kernels/libavx512.la kernels/libavx512vnni.la
+kernels_libavx2_la_SOURCES = kernels/cpu/avx2.c
+kernels_libavx2_la_CPPFLAGS = $(kernels_cppflags)
+kernels_libavx2_la_CFLAGS = $(kernels_cflags) $(kernels_avx2)
+kernels_libavx512_la_SOURCES = kernels/cpu/avx512.c
+kernels_libavx512_la_CPPFLAGS = $(kernels_cppflags)
+kernels_libavx512_la_CFLAGS = $(kernels_cflags) $(kernels_avx512)
+kernels_libavx512vnni_la_SOURCES = kernels/cpu/avx512.c
+kernels_libavx512vnni_la_CPPFLAGS = $(kernels_cppflags)
+kernels_libavx512vnni_la_CFLAGS = $(kernels_cflags) $(kernels_avx512) -mavx512vnni -DKERNELS_VNNI
+kernels_libkernels_la_LIBADD = kernels/libavx2.la kernels/libavx512.la kernels/libavx512vnni.la
+endif
+
+EXTRA_DIST += kernels/README.md
+
+# The same code as kernels/libavx512.la over SIMDe's emulation, so that its logic is proved on any machine.
+if HAVE_CMOCKA
+check_PROGRAMS += tests/kernels/check_kernels
+TESTS += tests/kernels/check_kernels
+tests_kernels_check_kernels_SOURCES = \
+	tests/kernels/bench.c \
+	tests/kernels/check.h \
+	tests/kernels/check_attend.c \
+	tests/kernels/check_kernels.c \
+	tests/kernels/check_rows.c \
+	tests/kernels/check_types.c \
+	tests/kernels/emulate_avx512.h \
+	tests/kernels/kit.c \
+	tests/kernels/kit.h \
+	tests/kernels/scene.c
+tests_kernels_check_kernels_CPPFLAGS = $(kernels_cppflags)
+tests_kernels_check_kernels_CFLAGS = $(kernels_cflags) $(CMOCKA_CFLAGS)
+tests_kernels_check_kernels_LDADD = kernels/libkernels.la libproto/liberror.la $(CMOCKA_LIBS)
+
+if HAVE_SIMDE
+check_LTLIBRARIES += tests/kernels/libemulated.la tests/kernels/libemulatedvnni.la
+emulated_cppflags = $(kernels_cppflags) -I$(srcdir)/tests/kernels
+tests_kernels_libemulated_la_SOURCES = kernels/cpu/avx512.c
+tests_kernels_libemulated_la_CPPFLAGS = $(emulated_cppflags) -DKERNELS_EMULATE_AVX512=isa_emulated
+tests_kernels_libemulated_la_CFLAGS = $(kernels_cflags) -Wno-psabi
+tests_kernels_libemulatedvnni_la_SOURCES = kernels/cpu/avx512.c
+tests_kernels_libemulatedvnni_la_CPPFLAGS = $(emulated_cppflags) -DKERNELS_EMULATE_AVX512=isa_emulated_vnni -DKERNELS_VNNI
+tests_kernels_libemulatedvnni_la_CFLAGS = $(kernels_cflags) -Wno-psabi
+tests_kernels_check_kernels_CPPFLAGS += -DKERNELS_EMULATED
+tests_kernels_check_kernels_LDADD += tests/kernels/libemulated.la tests/kernels/libemulatedvnni.la
+endif
+endif

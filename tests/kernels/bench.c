@@ -1,0 +1,267 @@
+/*
+ * Times the operations on the shapes of the default model (SmolLM2-135M: 30 layers, width 576, 9 heads and 3 KV heads
+ * of 64, inner width 1536, vocabulary 49,152). Each layer has weights and pages of its own, as a model has: what is
+ * timed comes from memory, not from a cache. See kit.h.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "kit.h"
+
+enum { LAYERS = 30, WIDTH = 576, HEADS = 9, KV_HEADS = 3, HEAD = 64, INNER = 1536, VOCABULARY = 49152 };
+enum { QKV = (HEADS + 2 * KV_HEADS) * HEAD, WINDOW = 1024, PAGES = WINDOW / PAGE_TOKENS + 1, MANY = 512, REPEATS = 5 };
+
+struct layer {
+	struct weight *qkv, *o, *gate_up, *down;
+};
+
+struct model {
+	const struct backend *b;
+	struct device *d;
+	struct layer layer[LAYERS];
+	struct weight *out;
+	float *x, *y, *wide, *norm, *logits, *angles;
+	struct head_shape heads;
+	struct page_shape pages;
+	uint8_t *memory;
+	void *page[PAGES];
+	struct page_table tables[RUNS];
+	struct row rows[MANY];
+};
+
+static double now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static struct weight *weight(const struct model *m, enum dtype type, size_t rows, size_t cols)
+{
+	struct kit_random r = { rows };
+	struct tensor t = kit_tensor(&r, type, rows, cols);
+	struct weight *w = NULL;
+
+	if (m->b->weight_new(m->d, &t, &w, NULL) != 0)
+		w = NULL;
+	free((void *)t.data);
+	return w;
+}
+
+static void make_rows(struct model *m)
+{
+	size_t bytes = page_bytes(&m->pages);
+
+	m->memory = calloc(PAGES, bytes);
+	for (size_t i = 0; m->memory && i < PAGES; i++)
+		m->page[i] = m->memory + i * bytes;
+	for (int run = 0; run < RUNS; run++)
+		m->tables[run] = (struct page_table){ m->page, PAGES };
+	for (size_t i = 0; i < MANY; i++) {
+		m->rows[i].tables = m->tables;
+		m->rows[i].sees[RUN_WINDOW].first = (int64_t)i;
+		m->rows[i].sees[RUN_WINDOW].count = WINDOW;
+		m->rows[i].goes[0].run = RUN_WINDOW;
+		m->rows[i].goes[0].slot = (int64_t)i + WINDOW - 1;
+		m->rows[i].goes[1].run = -1;
+	}
+}
+
+static bool make_model(struct model *m, const char *backend, int threads)
+{
+	struct device_options o = { .threads = threads, .max_rows = MANY };
+	struct err e;
+
+	m->b = kernels_find(backend, &e);
+	if (!m->b || m->b->open(&o, &m->d, &e) != 0) {
+		fprintf(stderr, "%s\n", e.text);
+		return false;
+	}
+	for (int i = 0; i < LAYERS; i++)
+		m->layer[i] =
+			(struct layer){ weight(m, DTYPE_Q4_1, QKV, WIDTH), weight(m, DTYPE_Q4_1, WIDTH, WIDTH),
+					weight(m, DTYPE_Q4_1, 2 * INNER, WIDTH), weight(m, DTYPE_Q4_1, WIDTH, INNER) };
+	m->out = weight(m, DTYPE_Q8_0, VOCABULARY, WIDTH);
+	m->heads = (struct head_shape){ HEADS, KV_HEADS, HEAD, HEAD, true, 0.125f };
+	m->pages = (struct page_shape){ LAYERS, KV_HEADS, HEAD, m->b->page_type };
+	make_rows(m);
+	if (m->b->buffer_new(m->d, MANY * INNER, &m->x, NULL) || m->b->buffer_new(m->d, MANY * WIDTH, &m->y, NULL) ||
+	    m->b->buffer_new(m->d, MANY * 2 * INNER, &m->wide, NULL) || m->b->buffer_new(m->d, WIDTH, &m->norm, NULL) ||
+	    m->b->buffer_new(m->d, VOCABULARY, &m->logits, NULL) ||
+	    m->b->buffer_new(m->d, MANY * RUNS * HEAD, &m->angles, NULL))
+		return false;
+	return m->memory && m->out;
+}
+
+static void free_model(struct model *m)
+{
+	float *const buffers[] = { m->x, m->y, m->wide, m->norm, m->logits, m->angles };
+
+	for (size_t i = 0; i < sizeof(buffers) / sizeof(buffers[0]); i++)
+		m->b->buffer_free(m->d, buffers[i]);
+	for (int i = 0; i < LAYERS; i++) {
+		m->b->weight_free(m->d, m->layer[i].qkv);
+		m->b->weight_free(m->d, m->layer[i].o);
+		m->b->weight_free(m->d, m->layer[i].gate_up);
+		m->b->weight_free(m->d, m->layer[i].down);
+	}
+	m->b->weight_free(m->d, m->out);
+	m->b->close(m->d);
+	free(m->memory);
+}
+
+static void product(const struct model *m, const struct weight *w, const float *x, size_t n, float *y, size_t rows,
+		    bool add)
+{
+	const struct weight *const list[] = { w };
+	struct matmul op = { list, 1, x, n, y, rows, add };
+
+	m->b->matmul(m->d, &op);
+}
+
+static void do_qkv(const struct model *m, int layer, size_t n)
+{
+	product(m, m->layer[layer].qkv, m->x, n, m->wide, QKV, false);
+}
+
+static void do_o(const struct model *m, int layer, size_t n)
+{
+	product(m, m->layer[layer].o, m->x, n, m->y, WIDTH, true);
+}
+
+static void do_gate_up(const struct model *m, int layer, size_t n)
+{
+	product(m, m->layer[layer].gate_up, m->x, n, m->wide, 2 * INNER, false);
+}
+
+static void do_down(const struct model *m, int layer, size_t n)
+{
+	product(m, m->layer[layer].down, m->x, n, m->y, WIDTH, true);
+}
+
+static void do_out(const struct model *m, int layer, size_t n)
+{
+	(void)n;
+	if (layer == 0)
+		product(m, m->out, m->x, 1, m->logits, VOCABULARY, false);
+}
+
+static void do_norm(const struct model *m, int layer, size_t n)
+{
+	(void)layer;
+	m->b->norm(m->d, m->y, n, WIDTH, m->norm, 1e-5f, m->x);
+}
+
+static void do_gate(const struct model *m, int layer, size_t n)
+{
+	(void)layer;
+	m->b->gate(m->d, m->wide, n, INNER, m->x);
+}
+
+static void do_store(const struct model *m, int layer, size_t n)
+{
+	struct store op = { &m->heads, &m->pages, (size_t)layer, m->wide, m->angles, m->rows, n };
+
+	m->b->store(m->d, &op);
+}
+
+static void do_attend(const struct model *m, int layer, size_t n)
+{
+	struct attend op = { &m->heads, &m->pages, (size_t)layer, m->wide, m->angles, m->rows, n, m->y };
+
+	m->b->attend(m->d, &op);
+}
+
+/* All of a step, but for the embedding, the angles and the choice of a token. */
+static void do_step(const struct model *m, int layer, size_t n)
+{
+	do_norm(m, layer, n);
+	do_qkv(m, layer, n);
+	do_store(m, layer, n);
+	do_attend(m, layer, n);
+	do_o(m, layer, n);
+	do_norm(m, layer, n);
+	do_gate_up(m, layer, n);
+	do_gate(m, layer, n);
+	do_down(m, layer, n);
+	if (layer == LAYERS - 1)
+		do_out(m, 0, n);
+}
+
+/* Bytes read and multiply-adds, of a layer and a row. */
+static const struct line {
+	const char *name;
+	void (*run)(const struct model *m, int layer, size_t n);
+	double bytes, products;
+	double layers; /* for which bytes and products count */
+} lines[] = {
+	{ "qkv 960x576 q4_1", do_qkv, QKV *WIDTH * 0.625, QKV *WIDTH, LAYERS },
+	{ "o 576x576 q4_1", do_o, WIDTH *WIDTH * 0.625, WIDTH *WIDTH, LAYERS },
+	{ "gate/up 3072x576 q4_1", do_gate_up, 2 * INNER *WIDTH * 0.625, 2 * INNER *WIDTH, LAYERS },
+	{ "down 576x1536 q4_1", do_down, INNER *WIDTH * 0.625, INNER *WIDTH, LAYERS },
+	{ "out 49152x576 q8_0", do_out, VOCABULARY *WIDTH * 1.0625, VOCABULARY *WIDTH, 1 },
+	{ "norm 576", do_norm, 0, 0, LAYERS },
+	{ "gate 1536", do_gate, 0, 0, LAYERS },
+	{ "store", do_store, 0, 0, LAYERS },
+	{ "attend 1024", do_attend, 2.0 * WINDOW *KV_HEADS *HEAD * 2, 2.0 * WINDOW *HEADS *HEAD, LAYERS },
+	{ "step", do_step, 0, 0, 1 },
+};
+
+static int compare(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* The best time of the operation in all layers. */
+static double seconds_of(const struct model *m, const struct line *l, size_t n)
+{
+	double t[REPEATS];
+
+	for (int i = -1; i < REPEATS; i++) {
+		double start = now();
+
+		for (int layer = 0; layer < LAYERS; layer++)
+			l->run(m, layer, n);
+		if (i >= 0)
+			t[i] = now() - start;
+	}
+	qsort(t, REPEATS, sizeof(*t), compare);
+	return t[0];
+}
+
+int kit_bench(const char *backend, int threads)
+{
+	static const size_t rows[] = { 1, 16, 64, 512 };
+	struct model *m = calloc(1, sizeof(*m));
+	double start = now();
+
+	if (!m || !make_model(m, backend, threads))
+		return 1;
+	printf("%s, %d threads; made in %.2f s; us a call, GB/s of weights or pages, GOP/s\n", m->b->name, threads,
+	       now() - start);
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
+		for (size_t j = 0; j < sizeof(rows) / sizeof(rows[0]); j++) {
+			const struct line *l = &lines[i];
+			double s = seconds_of(m, l, rows[j]) / l->layers, n = l->run == do_out ? 1 : (double)rows[j];
+
+			if (l->run == do_out && j > 0)
+				continue;
+			printf("%-22s n %4zu %10.1f us", l->name, rows[j], s * 1e6);
+			if (l->bytes > 0 && rows[j] == 1)
+				printf(" %7.1f GB/s", l->bytes / s * 1e-9);
+			if (l->products > 0)
+				printf(" %7.1f GOP/s", 2 * l->products * n / s * 1e-9);
+			if (l->run == do_step)
+				printf(" %8.1f tokens/s", n / s);
+			printf("\n");
+		}
+	free_model(m);
+	free(m);
+	return 0;
+}

@@ -1,0 +1,243 @@
+/* Keys and values on their pages, and attention over them, against the definitions in double. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+
+static const struct kit_shape shapes[] = {
+	{ 3, 3, 32, 32, true },	 { 9, 3, 64, 64, true },  { 9, 3, 64, 64, false }, { 4, 1, 80, 20, false },
+	{ 9, 1, 128, 64, true }, { 8, 2, 24, 16, false }, { 2, 1, 100, 50, true }, { 60, 1, 32, 32, false },
+};
+
+enum { SHAPES = sizeof(shapes) / sizeof(shapes[0]) };
+
+/* Turns pairs of dimensions: (2i, 2i+1), or (i, i + rotated/2). */
+static void rotate(const struct head_shape *h, const float *x, const float *angles, double *y)
+{
+	for (size_t i = 0; i < h->head_size; i++)
+		y[i] = (double)x[i];
+	for (size_t i = 0; i < h->rotated / 2; i++) {
+		size_t a = h->interleaved ? 2 * i : i, b = h->interleaved ? 2 * i + 1 : i + h->rotated / 2;
+		double c = (double)angles[2 * i], s = (double)angles[2 * i + 1];
+
+		y[a] = (double)x[a] * c - (double)x[b] * s;
+		y[b] = (double)x[a] * s + (double)x[b] * c;
+	}
+}
+
+/* Each row to a slot of its conversation's window, every third one to the kept as well. */
+static void choose_places(struct kit_random *r, struct kit_scene *s)
+{
+	int64_t slot = kit_below(r, 1000);
+
+	for (size_t i = 0; i < s->n; i++) {
+		s->rows[i].goes[0].run = i % 7 == 5 ? -1 : RUN_WINDOW;
+		s->rows[i].goes[0].slot = slot + (int64_t)i;
+		s->rows[i].goes[1].run = i % 3 == 0 ? RUN_KEPT : -1;
+		s->rows[i].goes[1].slot = (int64_t)i;
+	}
+}
+
+static void store(const struct kit_scene *s, const struct backend *b, struct device *d)
+{
+	size_t width = (s->heads.heads + 2 * s->heads.kv_heads) * s->heads.head_size;
+	float *qkv = kit_upload(b, d, s->qkv, s->n * width);
+	float *angles = kit_upload(b, d, s->store_angles, s->n * 2 * s->heads.rotated);
+	struct store op = { .shape = &s->heads,
+			    .pages = &s->pages,
+			    .layer = s->layer,
+			    .qkv = qkv,
+			    .angles = angles,
+			    .rows = s->rows,
+			    .n = s->n };
+
+	b->store(d, &op);
+	b->buffer_free(d, qkv);
+	b->buffer_free(d, angles);
+}
+
+static void check_place(const struct kit_scene *s, size_t row, int place)
+{
+	const struct head_shape *h = &s->heads;
+	const struct row *r = &s->rows[row];
+	const float *qkv = s->qkv + row * (h->heads + 2 * h->kv_heads) * h->head_size;
+	double off = s->pages.type == DTYPE_F16 ? 0x1p-11 : 3e-7;
+
+	if (r->goes[place].run < 0)
+		return;
+	for (size_t head = 0; head < h->kv_heads; head++) {
+		const float *k = qkv + (h->heads + head) * h->head_size, *v = k + h->kv_heads * h->head_size;
+		double want[HEAD_SIZE_MAX];
+
+		rotate(h, k, s->store_angles + (2 * row + (size_t)place) * h->rotated, want);
+		for (size_t i = 0; i < h->head_size; i++) {
+			int64_t slot = r->goes[place].slot;
+			double key = (double)kit_key(s, r, r->goes[place].run, slot, head, i);
+			double value = (double)kit_value(s, r, r->goes[place].run, slot, head, i);
+
+			assert_true(fabs(key - want[i]) <= off * fabs(want[i]) + 4e-7);
+			assert_true(fabs(value - (double)v[i]) <= off * fabs((double)v[i]) + 4e-8);
+		}
+	}
+}
+
+/* Bytes that are not 0xff as the scene's pages are before anything is stored. */
+static size_t written(const struct kit_scene *s)
+{
+	size_t bytes = 0;
+
+	for (size_t i = 0; i < s->memory_bytes; i++)
+		bytes += s->memory[i] != 0xff;
+	return bytes;
+}
+
+static void check_store(const struct backend *b, const struct kit_shape *shape, enum dtype type, size_t n)
+{
+	struct kit_random r = { n };
+	struct kit_scene s;
+	struct device *d = kit_open(b, 2, n);
+	size_t places = 0, bytes;
+
+	kit_scene_make(&r, shape, type, n, &s);
+	memset(s.memory, 0xff, s.memory_bytes);
+	choose_places(&r, &s);
+	store(&s, b, d);
+	for (size_t i = 0; i < n; i++)
+		for (int place = 0; place < 2; place++) {
+			check_place(&s, i, place);
+			places += s.rows[i].goes[place].run >= 0;
+		}
+	bytes = places * 2 * shape->kv_heads * shape->head_size * (type == DTYPE_F16 ? 2 : 4);
+	assert_in_range(written(&s), bytes - bytes / 20,
+			bytes); /* and nothing else: a few of them are 0xff themselves */
+	kit_scene_free(&s);
+	b->close(d);
+}
+
+void store_writes_what_the_definition_says(void **state)
+{
+	const struct subject *s = *state;
+
+	for (size_t i = 0; i < SHAPES; i++) {
+		check_store(s->b, &shapes[i], DTYPE_F16, 1 + i);
+		check_store(s->b, &shapes[i], DTYPE_F32, 33);
+	}
+}
+
+/* Softmax of the scores of all that the row sees, in two passes. `v` at each dimension is weighted by it. */
+static void attend_by_definition(const struct kit_scene *s, size_t row, size_t head, double *y)
+{
+	const struct head_shape *h = &s->heads;
+	const struct row *r = &s->rows[row];
+	const float *x = s->qkv + (row * (h->heads + 2 * h->kv_heads) + head) * h->head_size;
+	size_t kv = head / (h->heads / h->kv_heads);
+	double q[HEAD_SIZE_MAX], most = -INFINITY, sum = 0;
+
+	memset(y, 0, h->head_size * sizeof(*y));
+	for (int pass = 0; pass < 2; pass++)
+		for (int run = 0; run < RUNS; run++) {
+			rotate(h, x, s->angles + (row * RUNS + (size_t)run) * h->rotated, q);
+			for (int64_t i = 0; i < r->sees[run].count; i++) {
+				int64_t slot = r->sees[run].first + i;
+				double score = 0, weight;
+
+				for (size_t c = 0; c < h->head_size; c++)
+					score += q[c] * (double)kit_key(s, r, run, slot, kv, c);
+				score *= (double)h->scale;
+				most = pass == 0 && score > most ? score : most;
+				weight = pass == 0 ? 0 : exp(score - most);
+				sum += weight;
+				for (size_t c = 0; pass == 1 && c < h->head_size; c++)
+					y[c] += weight * (double)kit_value(s, r, run, slot, kv, c);
+			}
+		}
+	for (size_t c = 0; c < h->head_size; c++)
+		y[c] = sum > 0 ? y[c] / sum : 0;
+}
+
+static void check_attention(const struct kit_scene *s, const float *y)
+{
+	const struct head_shape *h = &s->heads;
+
+	for (size_t row = 0; row < s->n; row++)
+		for (size_t head = 0; head < h->heads; head++) {
+			double want[HEAD_SIZE_MAX];
+
+			attend_by_definition(s, row, head, want);
+			for (size_t i = 0; i < h->head_size; i++) {
+				double got = (double)y[(row * h->heads + head) * h->head_size + i];
+
+				/* Values are about 1 and weights sum up to 1; scores of about 5 are off by 1e-6. */
+				if (!(fabs(got - want[i]) <= 1e-5))
+					fail_msg("row %zu of %zu, head %zu, dimension %zu: %.9g, not %.9g", row, s->n,
+						 head, i, got, want[i]);
+			}
+		}
+}
+
+static float *room_for(const struct kit_scene *s)
+{
+	return kit_floats(s->n * s->heads.heads * s->heads.head_size);
+}
+
+void attention_is_what_the_definition_says(void **state)
+{
+	static const size_t rows[] = { 1, 2, 9, 23 };
+	const struct subject *sub = *state;
+	struct device *d = kit_open(sub->b, 2, 32);
+
+	for (size_t i = 0; i < SHAPES * 4; i++) {
+		struct kit_random r = { 1000 + i };
+		struct kit_scene s;
+		float *y;
+
+		kit_scene_make(&r, &shapes[i % SHAPES], i % 3 ? DTYPE_F16 : DTYPE_F32, rows[i / SHAPES], &s);
+		y = room_for(&s);
+		kit_attend(&s, sub->b, d, 0, s.n, y);
+		check_attention(&s, y);
+		kit_scene_free(&s);
+		free(y);
+	}
+	sub->b->close(d);
+}
+
+/* Rows together and alone, pages split among threads and not, many lookers and few: the same bits. */
+static void repeat_scene(const struct backend *b, const struct backend *first, const struct kit_scene *s)
+{
+	size_t width = s->heads.heads * s->heads.head_size;
+	float *want = room_for(s), *got = room_for(s);
+
+	for (int threads = 0; threads < 4; threads++) {
+		const struct backend *by = threads ? b : first;
+		struct device *d = kit_open(by, threads ? threads : 1, s->n);
+
+		kit_attend(s, by, d, 0, s->n, threads ? got : want);
+		if (threads)
+			kit_same_bits(got, want, s->n * width);
+		for (size_t i = 0; threads && i < s->n; i += 1 + (size_t)threads) {
+			size_t n = i + (size_t)threads <= s->n ? (size_t)threads : 1;
+
+			kit_attend(s, by, d, i, n, got);
+			kit_same_bits(got, want + i * width, n * width);
+		}
+		by->close(d);
+	}
+	free(want);
+	free(got);
+}
+
+void attention_repeats(void **state)
+{
+	const struct subject *sub = *state;
+	const struct backend *first = is_fast(sub->b) ? kernels_find("scalar", NULL) : sub->b;
+
+	for (size_t i = 0; i < SHAPES * 2; i++) {
+		struct kit_random r = { 2000 + i };
+		struct kit_scene s;
+
+		kit_scene_make(&r, &shapes[i % SHAPES], i % 3 ? DTYPE_F16 : DTYPE_F32, i < SHAPES ? 4 : 40, &s);
+		repeat_scene(sub->b, first, &s);
+		kit_scene_free(&s);
+	}
+}

@@ -1,0 +1,347 @@
+/*
+ * Every backend, every operation, every type, on random shapes, odd sizes included, against the definitions written out
+ * here in double. Then what the backends promise each other: the same bits from "scalar", "avx2" and "avx512" (emulated
+ * where the machine has none), from one row and from many, from one thread and from several.
+ *
+ * `check_kernels --bench [backend] [threads]` times the operations instead.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+
+enum { CASES = 256 };
+
+static const enum dtype types[] = { DTYPE_F32,	DTYPE_F16,  DTYPE_BF16, DTYPE_Q4_0,
+				    DTYPE_Q4_1, DTYPE_Q5_0, DTYPE_Q5_1, DTYPE_Q8_0 };
+
+enum { TYPES = sizeof(types) / sizeof(types[0]) };
+
+bool is_fast(const struct backend *b)
+{
+	return strcmp(b->name, "ref") != 0;
+}
+
+static bool is_blocked(enum dtype type)
+{
+	return dtype_find((uint32_t)type)->block > 1;
+}
+
+/* Activations as the fast backends see them: blocks of 32 in 8 bits. */
+static void quantize(float *x, size_t n)
+{
+	for (; n; n -= 32, x += 32) {
+		float largest = 0, d;
+
+		for (int i = 0; i < 32; i++)
+			largest = fmaxf(largest, fabsf(x[i]));
+		d = largest / 127;
+		for (int i = 0; i < 32; i++)
+			x[i] = largest > 0 ? d * rintf((float)((double)x[i] * 127 / (double)largest)) : 0;
+	}
+}
+
+struct products {
+	struct tensor t[3];
+	struct weight *w[3];
+	size_t weights, cols, n, width, stride;
+	float *x, *y;
+};
+
+static void make_products(struct kit_random *r, enum dtype type, size_t n, struct products *p)
+{
+	*p = (struct products){ .weights = 1 + kit_below(r, 3), .n = n };
+	p->cols = 32 * (1 + kit_below(r, 9));
+	if (!is_blocked(type))
+		p->cols -= kit_below(r, 31);
+	for (size_t i = 0; i < p->weights; i++) {
+		enum dtype own = i == 1 && is_blocked(type) ? types[kit_below(r, TYPES)] : type;
+
+		p->t[i] = kit_tensor(r, own, 1 + kit_below(r, 70), p->cols);
+		p->width += p->t[i].rows;
+	}
+	p->stride = p->width + kit_below(r, 5);
+	p->x = kit_floats(n * p->cols);
+	p->y = kit_floats(n * p->stride);
+	kit_numbers(r, p->x, n * p->cols);
+	kit_numbers(r, p->y, n * p->stride);
+	for (size_t i = 0; i < p->cols && kit_below(r, 4) == 0; i++)
+		p->x[i] = 0;
+}
+
+static void free_products(struct products *p)
+{
+	for (size_t i = 0; i < p->weights; i++)
+		free((void *)p->t[i].data);
+	free(p->x);
+	free(p->y);
+}
+
+static void pack(const struct backend *b, struct device *d, struct products *p)
+{
+	struct err e;
+
+	for (size_t i = 0; i < p->weights; i++)
+		if (b->weight_new(d, &p->t[i], &p->w[i], &e) != 0)
+			fail_msg("%s: %s", b->name, e.text);
+}
+
+/* y, the sum being added to what is there, of rows [first, first + n). */
+static void multiply(const struct backend *b, struct device *d, const struct products *p, size_t first, size_t n,
+		     bool add, float *y)
+{
+	float *x = kit_upload(b, d, p->x + first * p->cols, n * p->cols);
+	float *to = kit_upload(b, d, p->y + first * p->stride, n * p->stride);
+	struct matmul op = { (const struct weight *const *)p->w, p->weights, x, n, to, p->stride, add };
+
+	b->matmul(d, &op);
+	kit_download(b, d, to, y, n * p->stride);
+	b->buffer_free(d, x);
+}
+
+static void unpack(const struct backend *b, struct device *d, struct products *p)
+{
+	for (size_t i = 0; i < p->weights; i++)
+		b->weight_free(d, p->w[i]);
+}
+
+/* One result by the definition; `slack` is how far off its rounding may bring it. */
+static double product(const struct products *p, const float *x, size_t column, double *slack)
+{
+	const struct tensor *t = p->t;
+	const struct dtype_info *info;
+	double sum = 0, size = 0;
+	float *w = kit_floats(p->cols);
+
+	while (column >= t->rows)
+		column -= t++->rows;
+	info = dtype_find((uint32_t)t->type);
+	dtype_to_f32(t->type, (const uint8_t *)t->data + column * (p->cols / info->block * info->bytes), p->cols, w);
+	for (size_t i = 0; i < p->cols; i++) {
+		sum += (double)w[i] * (double)x[i];
+		size += (fabs((double)w[i]) + 1) * fabs((double)x[i]); /* q * d and m may cancel: each is larger */
+	}
+	*slack = size * (is_blocked(t->type) ? 8e-6 : 2e-6) + 1e-5;
+	free(w);
+	return sum;
+}
+
+static void check_products(const struct backend *b, const struct products *p, bool add, const float *y)
+{
+	float *x = kit_floats(p->cols), *rough = kit_floats(p->cols + 32);
+
+	for (size_t i = 0; i < p->n; i++) {
+		memcpy(x, p->x + i * p->cols, p->cols * sizeof(*x));
+		memcpy(rough, x, p->cols * sizeof(*x));
+		if (p->cols % 32 == 0)
+			quantize(rough, p->cols);
+		for (size_t c = 0, t = 0, end = p->t[0].rows; c < p->stride; c++) {
+			double was = (double)p->y[i * p->stride + c], got = (double)y[i * p->stride + c], slack, want;
+
+			if (c >= p->width) {
+				assert_true(got == was);
+				continue;
+			}
+			while (c >= end)
+				end += p->t[++t].rows;
+			want = product(p, is_fast(b) && is_blocked(p->t[t].type) ? rough : x, c, &slack);
+			want += add ? was : 0;
+			if (!(fabs(got - want) <= slack))
+				fail_msg("%s, %s, row %zu, column %zu of %zu inputs: %.9g, not %.9g", b->name,
+					 dtype_find((uint32_t)p->t[t].type)->name, i, c, p->cols, got, want);
+		}
+	}
+	free(x);
+	free(rough);
+}
+
+static void products_are_what_the_definition_says(void **state)
+{
+	const struct subject *s = *state;
+	struct device *d = kit_open(s->b, 2, 80);
+
+	for (size_t round = 0; round < 14; round++) {
+		struct kit_random r = { 100 * s->type + round };
+		struct products p;
+		float *y;
+
+		make_products(&r, s->type, round < 12 ? 1 + round % 9 : 64 + round, &p);
+		y = kit_floats(p.n * p.stride);
+		pack(s->b, d, &p);
+		multiply(s->b, d, &p, 0, p.n, round % 2, y);
+		check_products(s->b, &p, round % 2, y);
+		unpack(s->b, d, &p);
+		free_products(&p);
+		free(y);
+	}
+	s->b->close(d);
+}
+
+/* Any number of rows together and each alone, and any number of threads, in every backend: the same bits. */
+static void products_repeat(void **state)
+{
+	const struct subject *s = *state;
+	bool fast = is_fast(s->b);
+	const struct backend *first = fast ? kernels_find("scalar", NULL) : s->b;
+	struct kit_random r = { 7 + s->type };
+	struct products p;
+	float *want, *got;
+
+	make_products(&r, s->type, 71, &p);
+	want = kit_floats(p.n * p.stride);
+	got = kit_floats(p.n * p.stride);
+	for (int threads = 0; threads < 4; threads++) {
+		const struct backend *b = threads ? s->b : first;
+		struct device *d = kit_open(b, threads ? threads : 1, 71);
+
+		pack(b, d, &p);
+		multiply(b, d, &p, 0, p.n, false, threads ? got : want);
+		if (threads)
+			kit_same_bits(got, want, p.n * p.stride);
+		for (size_t i = 0; threads == 2 && i < p.n; i += 5) {
+			size_t n = 1 + i / 5 % 5;
+
+			multiply(b, d, &p, i, i + n > p.n ? p.n - i : n, false, got);
+			kit_same_bits(got, want + i * p.stride, (i + n > p.n ? p.n - i : n) * p.stride);
+		}
+		unpack(b, d, &p);
+		b->close(d);
+	}
+	free_products(&p);
+	free(want);
+	free(got);
+}
+
+static void bad_weights_are_refused(void **state)
+{
+	const struct subject *s = *state;
+	static const struct {
+		struct tensor t;
+		int code;
+		const char *says;
+	} cases[] = {
+		{ { (enum dtype)99, 4, 32, "" }, SINK_EINVAL, "type 99" },
+		{ { DTYPE_Q4_0, 4, 40, "" }, SINK_EFORMAT, "40 columns" },
+		{ { DTYPE_Q8_0, 0, 32, "" }, SINK_EFORMAT, "0 rows" },
+		{ { DTYPE_F32, 4, 0, "" }, SINK_EFORMAT, "0 columns" },
+		{ { DTYPE_F32, SIZE_MAX, 4, "" }, SINK_EFORMAT, "cannot have" },
+	};
+	struct device *d = kit_open(s->b, 1, 1);
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct weight *w = NULL;
+		struct err e = { 0 };
+
+		assert_int_equal(s->b->weight_new(d, &cases[i].t, &w, &e), cases[i].code);
+		assert_non_null(strstr(e.text, cases[i].says));
+		assert_null(w);
+	}
+	s->b->weight_free(d, NULL);
+	s->b->buffer_free(d, NULL);
+	s->b->close(d);
+	s->b->close(NULL);
+}
+
+static void bad_options_are_refused(void **state)
+{
+	const struct subject *s = *state;
+	static const struct device_options bad[] = {
+		{ .threads = 0, .max_rows = 1 },	{ .threads = -1, .max_rows = 1 },
+		{ .threads = 100000, .max_rows = 1 },	{ .threads = 1, .max_rows = 0 },
+		{ .threads = 1, .max_rows = SIZE_MAX },
+	};
+	struct device *d = kit_open(s->b, 1, 1);
+
+	s->b->close(d);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct err e = { 0 };
+
+		d = NULL;
+		assert_int_equal(s->b->open(&bad[i], &d, &e), SINK_EINVAL);
+		assert_true(e.text[0] != '\0');
+		assert_null(d);
+	}
+}
+
+static void names_are_found(void **state)
+{
+	struct err e = { 0 };
+
+	(void)state;
+	assert_ptr_equal(kernels_find("ref", NULL), kernels_all[0]);
+	assert_non_null(kernels_find("auto", &e));
+	assert_true(is_fast(kernels_find("auto", NULL)));
+	assert_null(kernels_find("avx3", &e));
+	assert_int_equal(e.code, SINK_EINVAL);
+	assert_non_null(strstr(e.text, "avx3"));
+	assert_non_null(strstr(e.text, "auto, ref, scalar"));
+	for (size_t i = 0; kernels_all[i]; i++) {
+		int rc = kernels_all[i]->probe(&e);
+
+		assert_true(rc == 0 || rc == SINK_EDEVICE);
+		assert_true((kernels_find(kernels_all[i]->name, NULL) != NULL) == (rc == 0));
+	}
+}
+
+static const struct {
+	const char *name;
+	CMUnitTestFunction test;
+	bool by_type;
+} plan[] = {
+	{ "products are what the definition says", products_are_what_the_definition_says, true },
+	{ "products repeat", products_repeat, true },
+	{ "bad weights are refused", bad_weights_are_refused, false },
+	{ "bad options are refused", bad_options_are_refused, false },
+	{ "norm is what the definition says", norm_is_what_the_definition_says, false },
+	{ "gate is what the definition says", gate_is_what_the_definition_says, false },
+	{ "row operations repeat", row_operations_repeat, false },
+	{ "copies are copies", copies_are_copies, false },
+	{ "angles are taken in double", angles_are_taken_in_double, false },
+	{ "store writes what the definition says", store_writes_what_the_definition_says, false },
+	{ "attention is what the definition says", attention_is_what_the_definition_says, false },
+	{ "attention repeats", attention_repeats, false },
+};
+
+/* A machine that cannot run the backend skips the test. */
+static void run_subject(void **state)
+{
+	const struct subject *s = *state;
+	struct err e;
+
+	if (s->b->probe(&e) != 0) {
+		print_message("%s: %s\n", s->b->name, e.text);
+		skip();
+	}
+	s->test(state);
+}
+
+int main(int argc, char **argv)
+{
+	static struct CMUnitTest tests[CASES];
+	static struct subject subjects[CASES];
+	static char names[CASES][96];
+	size_t n = 0;
+
+	if (argc > 1 && strcmp(argv[1], "--bench") == 0)
+		return kit_bench(argc > 2 ? argv[2] : "auto",
+				 argc > 3 ? (int)strtol(argv[3], NULL, 10) : kernels_cores());
+	tests[n++] = (struct CMUnitTest){ "names are found", names_are_found, NULL, NULL, NULL };
+	tests[n++] =
+		(struct CMUnitTest){ "halves are what IEEE 754 says", halves_are_what_ieee_754_says, NULL, NULL, NULL };
+	tests[n++] = (struct CMUnitTest){ "types are what their formats say", types_are_what_their_formats_say, NULL,
+					  NULL, NULL };
+	tests[n++] = (struct CMUnitTest){ "quotas are respected", quotas_are_respected, NULL, NULL, NULL };
+	for (const struct backend *const *b = kit_backends(); *b; b++)
+		for (size_t i = 0; i < sizeof(plan) / sizeof(plan[0]); i++)
+			for (size_t t = 0; t < (plan[i].by_type ? TYPES : 1) && n < CASES; t++) {
+				subjects[n] = (struct subject){ *b, types[t], plan[i].test };
+				snprintf(names[n], sizeof(names[n]), "%s: %s%s%s", (*b)->name, plan[i].name,
+					 plan[i].by_type ? ", " : "",
+					 plan[i].by_type ? dtype_find((uint32_t)types[t])->name : "");
+				tests[n] = (struct CMUnitTest){ names[n], run_subject, NULL, NULL, &subjects[n] };
+				n++;
+			}
+	return _cmocka_run_group_tests("kernels", tests, n, NULL, NULL);
+}

@@ -1,0 +1,207 @@
+/* Operations on rows against their definitions in double. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+
+static const size_t widths[] = { 1, 7, 15, 16, 17, 64, 100, 576, 1531 };
+
+enum { WIDTHS = sizeof(widths) / sizeof(widths[0]), ROWS = 9 };
+
+static void norm(const struct backend *b, struct device *d, const float *x, size_t n, size_t width, const float *w,
+		 float *y)
+{
+	float *from = kit_upload(b, d, x, n * width), *weight = kit_upload(b, d, w, width);
+	float *to = kit_upload(b, d, NULL, n * width);
+
+	b->norm(d, from, n, width, weight, 1e-5f, to);
+	b->norm(d, from, n, width, weight, 1e-5f, from);
+	kit_download(b, d, to, y, n * width);
+	kit_download(b, d, from, to = kit_floats(n * width), n * width);
+	kit_same_bits(to, y, n * width); /* in place */
+	free(to);
+	b->buffer_free(d, weight);
+}
+
+void norm_is_what_the_definition_says(void **state)
+{
+	const struct subject *s = *state;
+	struct device *d = kit_open(s->b, 2, ROWS);
+	struct kit_random r = { 3 };
+
+	for (size_t i = 0; i < WIDTHS; i++) {
+		size_t width = widths[i];
+		float *x = kit_floats(ROWS * width), *w = kit_floats(width), *y = kit_floats(ROWS * width);
+
+		kit_numbers(&r, x, ROWS * width);
+		kit_numbers(&r, w, width);
+		memset(x, 0, width * sizeof(*x));
+		norm(s->b, d, x, ROWS, width, w, y);
+		for (size_t row = 0; row < ROWS; row++) {
+			const float *in = x + row * width;
+			double squares = 0;
+
+			for (size_t c = 0; c < width; c++)
+				squares += (double)in[c] * (double)in[c];
+			for (size_t c = 0; c < width; c++) {
+				double want = (double)in[c] / sqrt(squares / (double)width + 1e-5) * (double)w[c];
+
+				assert_true(fabs((double)y[row * width + c] - want) <= 1e-6 * fabs(want));
+			}
+		}
+		free(x);
+		free(w);
+		free(y);
+	}
+	s->b->close(d);
+}
+
+static void gate(const struct backend *b, struct device *d, const float *x, size_t n, size_t width, float *y)
+{
+	float *from = kit_upload(b, d, x, n * 2 * width), *to = kit_upload(b, d, NULL, n * width);
+
+	b->gate(d, from, n, width, to);
+	kit_download(b, d, to, y, n * width);
+	b->buffer_free(d, from);
+}
+
+/* Also where e^-g is too large or too small for a float. */
+void gate_is_what_the_definition_says(void **state)
+{
+	static const float edges[] = { 0, -0.0f, 1e-30f, -87, 87, -88.5f, 89, -104, -1000, 1000, -3e38f, 3e38f };
+	const struct subject *s = *state;
+	struct device *d = kit_open(s->b, 2, ROWS);
+	struct kit_random r = { 4 };
+
+	for (size_t i = 0; i < WIDTHS; i++) {
+		size_t width = widths[i];
+		float *x = kit_floats(ROWS * 2 * width), *y = kit_floats(ROWS * width);
+
+		kit_numbers(&r, x, ROWS * 2 * width);
+		for (size_t c = 0; c < width && c < sizeof(edges) / sizeof(edges[0]); c++) {
+			x[c] = edges[c];
+			x[width + c] = 1;
+		}
+		gate(s->b, d, x, ROWS, width, y);
+		for (size_t at = 0; at < ROWS * width; at++) {
+			const float *in = x + at / width * 2 * width + at % width;
+			double g = (double)in[0], want = g / (1 + exp(-g)) * (double)in[width];
+
+			/* Below -87 the answer is a zero: less than 1.5e-36 is lost. */
+			assert_true(fabs((double)y[at] - want) <= 6e-7 * fabs(want) + 1.5e-36);
+		}
+		free(x);
+		free(y);
+	}
+	s->b->close(d);
+}
+
+/* Together, alone, by threads, and from backend to backend: the same bits. */
+void row_operations_repeat(void **state)
+{
+	enum { WIDTH = 700, MANY = 40 };
+	const struct subject *s = *state;
+	const struct backend *first = is_fast(s->b) ? kernels_find("scalar", NULL) : s->b;
+	float *x = kit_floats(MANY * 2 * WIDTH), *w = kit_floats(WIDTH), *want = kit_floats(MANY * WIDTH);
+	float *got = kit_floats(MANY * WIDTH);
+	struct kit_random r = { 5 };
+
+	kit_numbers(&r, x, MANY * 2 * WIDTH);
+	kit_numbers(&r, w, WIDTH);
+	for (int threads = 1; threads < 4; threads++) {
+		struct device *plain = kit_open(first, 1, MANY), *d = kit_open(s->b, threads, MANY);
+
+		norm(first, plain, x, MANY, WIDTH, w, want);
+		norm(s->b, d, x, MANY, WIDTH, w, got);
+		kit_same_bits(got, want, MANY * WIDTH);
+		norm(s->b, d, x + 3 * WIDTH, 2, WIDTH, w, got);
+		kit_same_bits(got, want + 3 * WIDTH, 2 * WIDTH);
+		gate(first, plain, x, MANY, WIDTH, want);
+		gate(s->b, d, x, MANY, WIDTH, got);
+		kit_same_bits(got, want, MANY * WIDTH);
+		gate(s->b, d, x + 3 * 2 * WIDTH, 2, WIDTH, got);
+		kit_same_bits(got, want + 3 * WIDTH, 2 * WIDTH);
+		first->close(plain);
+		s->b->close(d);
+	}
+	free(x);
+	free(w);
+	free(want);
+	free(got);
+}
+
+static void check_embed(const struct backend *b, struct device *d, enum dtype type)
+{
+	static const int32_t tokens[] = { 4, 0, 6, 4 };
+	struct kit_random r = { 6 };
+	struct tensor t = kit_tensor(&r, type, 7, 96);
+	const struct dtype_info *info = dtype_find((uint32_t)type);
+	float y[4 * 96], want[96];
+	float *to = kit_upload(b, d, NULL, 4 * 96);
+
+	b->embed(d, &t, tokens, 4, 1.5f, to);
+	kit_download(b, d, to, y, 4 * 96);
+	for (size_t i = 0; i < 4; i++) {
+		size_t row = (size_t)tokens[i] * (96 / info->block * info->bytes);
+
+		dtype_to_f32(type, (const uint8_t *)t.data + row, 96, want);
+		for (size_t c = 0; c < 96; c++)
+			assert_true(y[i * 96 + c] == want[c] * 1.5f);
+	}
+	free((void *)t.data);
+}
+
+void copies_are_copies(void **state)
+{
+	static const enum dtype types[] = { DTYPE_F32, DTYPE_F16, DTYPE_Q4_1, DTYPE_Q8_0 };
+	static const int32_t index[] = { 2, 2, 0 };
+	const struct subject *s = *state;
+	struct device *d = kit_open(s->b, 2, 4);
+	float x[9], y[9], *from, *to;
+	struct kit_random r = { 8 };
+	char memory[64];
+	void *pages = NULL;
+
+	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
+		check_embed(s->b, d, types[i]);
+	kit_numbers(&r, x, 9);
+	from = kit_upload(s->b, d, x, 9);
+	to = kit_upload(s->b, d, NULL, 9);
+	assert_int_equal((uintptr_t)to % 64, 0);
+	s->b->gather(d, from, 3, index, 3, to);
+	kit_download(s->b, d, to, y, 9);
+	for (size_t i = 0; i < 9; i++)
+		assert_true(y[i] == x[3 * index[i / 3] + (int32_t)(i % 3)]);
+	s->b->buffer_free(d, from);
+	assert_int_equal(s->b->pages_attach(d, memory, sizeof(memory), &pages, NULL), 0);
+	assert_non_null(pages);
+	s->b->pages_detach(d, pages, sizeof(memory));
+	s->b->close(d);
+}
+
+/* At a hundred million a float's product is off by several turns. */
+void angles_are_taken_in_double(void **state)
+{
+	enum { N = 40, ROTATED = 64 };
+	const struct subject *s = *state;
+	struct device *d = kit_open(s->b, 2, N);
+	double inv_freq[ROTATED / 2];
+	int64_t position[N];
+	float y[N * ROTATED], *to = kit_upload(s->b, d, NULL, N * ROTATED);
+
+	for (int k = 0; k < ROTATED / 2; k++)
+		inv_freq[k] = pow(100000, -2.0 * k / ROTATED);
+	for (int i = 0; i < N; i++)
+		position[i] = i % 2 ? 100000000 + i : i;
+	s->b->angles(d, position, N, inv_freq, ROTATED, to);
+	kit_download(s->b, d, to, y, N * ROTATED);
+	for (int i = 0; i < N; i++)
+		for (int k = 0; k < ROTATED / 2; k++) {
+			double at = (double)position[i] * inv_freq[k];
+
+			assert_true(fabs((double)y[i * ROTATED + 2 * k] - cos(at)) < 1e-7);
+			assert_true(fabs((double)y[i * ROTATED + 2 * k + 1] - sin(at)) < 1e-7);
+		}
+	s->b->close(d);
+}

@@ -1,0 +1,200 @@
+/* Scenes of attention for the kernel tests; see kit.h. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dtype.h"
+#include "kit.h"
+
+static uint8_t *element(const struct kit_scene *s, const struct row *row, int run, int64_t slot, size_t at, bool value)
+{
+	size_t bytes = s->pages.type == DTYPE_F32 ? 4 : 2;
+	const struct page_table *t = &row->tables[run];
+	uint8_t *page = t->page[slot / PAGE_TOKENS % t->ring];
+
+	page += page_layer_offset(&s->pages, s->layer);
+	if (value)
+		page += page_bytes(&s->pages) / s->pages.layers / 2;
+	return page + at * bytes;
+}
+
+static float number_at(const struct kit_scene *s, const uint8_t *p)
+{
+	float f;
+	uint16_t h;
+
+	if (s->pages.type == DTYPE_F16) {
+		memcpy(&h, p, 2);
+		return f16_to_f32(h);
+	}
+	memcpy(&f, p, 4);
+	return f;
+}
+
+static uint8_t *key_at(const struct kit_scene *s, const struct row *row, int run, int64_t slot, size_t head, size_t dim)
+{
+	size_t at = (head * s->heads.head_size + dim) * PAGE_TOKENS + (size_t)(slot % PAGE_TOKENS);
+
+	return element(s, row, run, slot, at, false);
+}
+
+static uint8_t *value_at(const struct kit_scene *s, const struct row *row, int run, int64_t slot, size_t head,
+			 size_t dim)
+{
+	size_t at = (head * PAGE_TOKENS + (size_t)(slot % PAGE_TOKENS)) * s->heads.head_size + dim;
+
+	return element(s, row, run, slot, at, true);
+}
+
+float kit_key(const struct kit_scene *s, const struct row *row, int run, int64_t slot, size_t head, size_t dim)
+{
+	return number_at(s, key_at(s, row, run, slot, head, dim));
+}
+
+float kit_value(const struct kit_scene *s, const struct row *row, int run, int64_t slot, size_t head, size_t dim)
+{
+	return number_at(s, value_at(s, row, run, slot, head, dim));
+}
+
+static void put_number(const struct kit_scene *s, uint8_t *p, float x)
+{
+	uint16_t h = f16_of_f32(x);
+
+	if (s->pages.type == DTYPE_F16)
+		memcpy(p, &h, 2);
+	else
+		memcpy(p, &x, 4);
+}
+
+static void make_pages(struct kit_scene *s)
+{
+	size_t bytes = page_bytes(&s->pages);
+	uint8_t *page;
+
+	s->memory_bytes = KIT_CONVERSATIONS * RUNS * KIT_RING * bytes;
+	s->memory = malloc(s->memory_bytes);
+	assert_non_null(s->memory);
+	memset(s->memory, 0xff, s->memory_bytes); /* a NaN in both types */
+	page = s->memory;
+	for (int c = 0; c < KIT_CONVERSATIONS; c++)
+		for (int run = 0; run < RUNS; run++) {
+			for (int i = 0; i < KIT_RING; i++, page += bytes)
+				s->page[c][run][i] = page;
+			s->tables[c][run] = (struct page_table){ s->page[c][run], KIT_RING };
+		}
+}
+
+/* Three in four of the runs are seen; a window begins anywhere, so that it may wrap. */
+static void choose_sights(struct kit_random *r, struct kit_scene *s, size_t from, size_t past)
+{
+	bool nothing = kit_below(r, 9) == 0;
+	int64_t window = kit_below(r, 2000), count = 1 + kit_below(r, 3 * PAGE_TOKENS), roll = kit_below(r, 2);
+	int64_t pinned = kit_below(r, 4) ? kit_below(r, 90) : 0, kept = kit_below(r, 2) ? kit_below(r, 70) : 0;
+	int64_t kept_first = kit_below(r, 200);
+
+	for (size_t i = from; i < past; i++) {
+		struct row *row = &s->rows[i];
+		int64_t step = (int64_t)(i - from);
+
+		row->goes[0].run = row->goes[1].run = -1;
+		if (nothing)
+			continue;
+		row->sees[RUN_PINNED].count = pinned;
+		row->sees[RUN_KEPT].first = kept_first;
+		row->sees[RUN_KEPT].count = kept;
+		row->sees[RUN_WINDOW].first = window + roll * step;
+		row->sees[RUN_WINDOW].count = count + (1 - roll) * step;
+	}
+}
+
+static void fill_seen(struct kit_random *r, struct kit_scene *s, const struct row *row)
+{
+	for (int run = 0; run < RUNS; run++)
+		for (int64_t i = 0; i < row->sees[run].count; i++) {
+			int64_t slot = row->sees[run].first + i;
+
+			if (!isnan(kit_key(s, row, run, slot, 0, 0)))
+				continue;
+			for (size_t head = 0; head < s->heads.kv_heads; head++)
+				for (size_t dim = 0; dim < s->heads.head_size; dim++) {
+					put_number(s, key_at(s, row, run, slot, head, dim), kit_number(r));
+					put_number(s, value_at(s, row, run, slot, head, dim), kit_number(r));
+				}
+		}
+}
+
+static float *make_angles(struct kit_random *r, size_t n, size_t rotated)
+{
+	float *a = kit_floats(n * rotated);
+
+	for (size_t i = 0; i < n * rotated / 2; i++) {
+		double at = kit_number(r) * 3;
+
+		a[2 * i] = (float)cos(at);
+		a[2 * i + 1] = (float)sin(at);
+	}
+	return a;
+}
+
+void kit_scene_make(struct kit_random *r, const struct kit_shape *shape, enum dtype type, size_t n,
+		    struct kit_scene *ret)
+{
+	struct kit_scene *s = ret;
+	size_t width = (shape->heads + 2 * shape->kv_heads) * shape->head_size, per = n / KIT_CONVERSATIONS + 1;
+
+	*s = (struct kit_scene){ .n = n, .layer = 1 };
+	s->heads = (struct head_shape){ .heads = shape->heads,
+					.kv_heads = shape->kv_heads,
+					.head_size = shape->head_size,
+					.rotated = shape->rotated,
+					.interleaved = shape->interleaved,
+					.scale = 1 / sqrtf((float)shape->head_size) };
+	s->pages = (struct page_shape){ 2, shape->kv_heads, shape->head_size, type };
+	make_pages(s);
+	s->rows = calloc(n, sizeof(*s->rows));
+	assert_non_null(s->rows);
+	for (size_t i = 0; i < n; i++)
+		s->rows[i].tables = s->tables[n < 5 ? 0 : i / per];
+	for (size_t from = 0, past; from < n; from = past) {
+		for (past = from + 1; past < n && s->rows[past].tables == s->rows[from].tables;)
+			past++;
+		choose_sights(r, s, from, past);
+	}
+	for (size_t i = 0; i < n; i++)
+		fill_seen(r, s, &s->rows[i]);
+	s->qkv = kit_floats(n * width);
+	kit_numbers(r, s->qkv, n * width);
+	s->angles = make_angles(r, n * RUNS, shape->rotated);
+	s->store_angles = make_angles(r, n * 2, shape->rotated);
+}
+
+void kit_scene_free(struct kit_scene *s)
+{
+	free(s->memory);
+	free(s->rows);
+	free(s->qkv);
+	free(s->angles);
+	free(s->store_angles);
+}
+
+void kit_attend(const struct kit_scene *s, const struct backend *b, struct device *d, size_t first, size_t n, float *y)
+{
+	size_t width = (s->heads.heads + 2 * s->heads.kv_heads) * s->heads.head_size;
+	size_t out = n * s->heads.heads * s->heads.head_size;
+	float *qkv = kit_upload(b, d, s->qkv + first * width, n * width);
+	float *angles = kit_upload(b, d, s->angles + first * RUNS * s->heads.rotated, n * RUNS * s->heads.rotated);
+	float *to = kit_upload(b, d, NULL, out);
+	struct attend op = { .shape = &s->heads,
+			     .pages = &s->pages,
+			     .layer = s->layer,
+			     .qkv = qkv,
+			     .angles = angles,
+			     .rows = s->rows + first,
+			     .n = n,
+			     .y = to };
+
+	b->attend(d, &op);
+	kit_download(b, d, to, y, out);
+	b->buffer_free(d, qkv);
+	b->buffer_free(d, angles);
+}
