@@ -1,0 +1,77 @@
+/*
+ * sinkd-bench: the engine without the daemon. bench.c reads the command line by its tables and ends the process; a verb
+ * is one function that returns 0 or an error code; what it finds goes into a report, as JSON or as a table.
+ */
+#ifndef SINKD_BENCH_H
+#define SINKD_BENCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "error.h"
+#include "model.h"
+
+struct bench {
+	const char *model, *text, *nll_file;
+	const char *policy, *positions, *kernels, *kv;
+	int64_t tokens, sinks, window, chunk, start, threads;
+	int64_t prompt, decode, depth, batch, repeat;
+	int64_t json, help, version; /* flags, 0 or 1 */
+	struct policy chosen;	     /* policy, sinks and window as one */
+};
+
+int bench_perplexity(const struct bench *o, struct err *e);
+int bench_latency(const struct bench *o, struct err *e);
+int bench_tokenize(const struct bench *o, struct err *e);
+int bench_throughput(const struct bench *o, struct err *e);
+
+/* Common to the verbs (bench_common.c). */
+
+/* SINK_ENOENT for a file that is absent, SINK_EFORMAT for a model that cannot be loaded. */
+int bench_open(const struct bench *o, size_t max_rows, size_t max_logits, bool vocabulary_only, struct model **ret,
+	       struct err *e);
+
+/* An empty cache as the options say; dense ones hold `limit` tokens. */
+int bench_cache(const struct bench *o, struct model *m, size_t step, int64_t limit, struct kv **ret, struct err *e);
+
+/* All that `f` holds; *ret is from malloc(). */
+int bench_read(FILE *f, const char *name, char **ret, size_t *size, struct err *e);
+
+/* The tokens of a text file, BOS first where the model's file asks for it. SINK_EINVAL when there are fewer than two.
+ */
+int bench_text(const struct bench *o, const struct model *m, struct tokens *ret, struct err *e);
+
+/* One slice through the model; its own status counts as the step's. */
+int bench_step(struct model *m, struct kv *kv, const int32_t *token, size_t count, enum logits logits, struct err *e);
+
+double bench_seconds(void); /* of a clock that only goes forward */
+int64_t bench_resident_kib(void);
+
+/* `n` numbers whose memory is resident already, each -1; SINK_ENOMEM. */
+int bench_numbers(size_t n, double **ret, struct err *e);
+
+/* The q-quantile, 0..1, of n >= 1 numbers; sorts a copy. 0 when there is no memory for it. */
+double bench_quantile(const double *x, size_t n, double q);
+
+/*
+ * A report (bench_report.c): fields, then perhaps rows. As JSON it is one object with the rows in an array "rows"; for
+ * people it is a list and a table.
+ */
+struct report {
+	bool json;
+	bool began, in_rows, in_row;
+	int rows;
+	char head[1024], line[1024];
+};
+
+void report_begin(struct report *r, bool json);
+void report_text(struct report *r, const char *name, const char *value);
+void report_count(struct report *r, const char *name, int64_t value);
+void report_number(struct report *r, const char *name, int decimals, double value); /* null when not finite */
+void report_list(struct report *r, const char *name, int decimals, const double *value, size_t n);
+void report_row(struct report *r); /* the fields that follow make a row */
+void report_end(struct report *r);
+
+#endif

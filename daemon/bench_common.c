@@ -1,0 +1,159 @@
+/* What the verbs of sinkd-bench share: the model, the text, clocks and quantiles. */
+#include "bench.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Address space for pages; memory is taken as they are used. */
+static const size_t cache_bytes = (size_t)32 << 30;
+
+int bench_open(const struct bench *o, size_t max_rows, size_t max_logits, bool vocabulary_only, struct model **ret,
+	       struct err *e)
+{
+	const struct model_options options = { .path = o->model,
+					       .kernels = o->kernels,
+					       .threads = (int)o->threads,
+					       .max_rows = max_rows,
+					       .max_logits = max_logits,
+					       .cache_bytes = cache_bytes,
+					       .cache_type = o->kv,
+					       .vocabulary_only = vocabulary_only };
+	int r = model_open(&options, ret, e);
+
+	if (r == SINK_ENOENT || r == SINK_EDEVICE)
+		return r;
+	return r ? SINK_EFORMAT : 0;
+}
+
+int bench_cache(const struct bench *o, struct model *m, size_t step, int64_t limit, struct kv **ret, struct err *e)
+{
+	const struct kv_options options = { .policy = o->chosen,
+					    .step = step,
+					    .origin = o->start,
+					    .limit = limit,
+					    .positions = strcmp(o->positions, "text") == 0 ? POSITIONS_TEXT
+											   : POSITIONS_CACHE };
+
+	return kv_new(model_arena(m), &options, ret, e);
+}
+
+int bench_read(FILE *f, const char *name, char **ret, size_t *size, struct err *e)
+{
+	size_t room = 0, used = 0, got;
+	char *text = NULL, *more;
+
+	do {
+		room = room ? room * 2 : 1 << 16;
+		more = realloc(text, room);
+		if (!more) {
+			free(text);
+			return err_set(e, SINK_ENOMEM, "Out of memory for the text of \"%s\".", name);
+		}
+		text = more;
+		got = fread(text + used, 1, room - used, f);
+		used += got;
+	} while (used == room);
+	if (ferror(f)) {
+		free(text);
+		return err_set(e, SINK_EIO, "Reading \"%s\" failed: %s.", name, strerror(errno));
+	}
+	*ret = text;
+	*size = used;
+	return 0;
+}
+
+int bench_text(const struct bench *o, const struct model *m, struct tokens *ret, struct err *e)
+{
+	const struct vocab *v = model_vocab(m);
+	FILE *f = fopen(o->text, "rb");
+	char *text;
+	size_t size;
+	int r;
+
+	if (!f)
+		return err_set(e, errno == ENOENT ? SINK_ENOENT : SINK_EIO, "The text \"%s\" cannot be opened: %s.",
+			       o->text, strerror(errno));
+	r = bench_read(f, o->text, &text, &size, e);
+	fclose(f);
+	if (r)
+		return r;
+	if (vocab_adds_bos(v) && vocab_bos(v) >= 0)
+		r = tokens_add(ret, vocab_bos(v), e);
+	if (!r)
+		r = vocab_encode(v, text, size, false, ret, e);
+	free(text);
+	if (!r && ret->count < 2)
+		r = err_set(e, SINK_EINVAL, "The text \"%s\" has fewer than two tokens.", o->text);
+	return r;
+}
+
+int bench_step(struct model *m, struct kv *kv, const int32_t *token, size_t count, enum logits logits, struct err *e)
+{
+	struct slice s = { .kv = kv, .token = token, .count = count, .logits = logits };
+	int r = model_step(m, &s, 1, e);
+
+	if (r < 0)
+		return r;
+	if (s.status == SINK_EBUSY)
+		return err_set(e, s.status, "The cache is full.");
+	if (s.status)
+		return err_set(e, s.status, "The model refused a step of %zu tokens.", count);
+	return 0;
+}
+
+double bench_seconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+int64_t bench_resident_kib(void)
+{
+	long long all = 0, resident = 0;
+	FILE *f = fopen("/proc/self/statm", "r");
+
+	if (!f)
+		return 0;
+	if (fscanf(f, "%lld %lld", &all, &resident) != 2)
+		resident = 0;
+	fclose(f);
+	return resident * (sysconf(_SC_PAGESIZE) / 1024);
+}
+
+int bench_numbers(size_t n, double **ret, struct err *e)
+{
+	double *x = malloc((n ? n : 1) * sizeof(*x));
+
+	if (!x)
+		return err_set(e, SINK_ENOMEM, "Out of memory for %zu numbers.", n);
+	for (size_t i = 0; i < n; i++)
+		x[i] = -1;
+	*ret = x;
+	return 0;
+}
+
+static int ascending(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+double bench_quantile(const double *x, size_t n, double q)
+{
+	double *sorted = malloc(n * sizeof(*sorted));
+	double ret = 0;
+
+	if (!sorted)
+		return 0;
+	memcpy(sorted, x, n * sizeof(*sorted));
+	qsort(sorted, n, sizeof(*sorted), ascending);
+	ret = sorted[(size_t)(q * (double)(n - 1) + 0.5)];
+	free(sorted);
+	return ret;
+}

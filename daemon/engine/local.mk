@@ -1,0 +1,104 @@
+# The model: files, tokens, weights, caches, sampling; and the commands and tests that need nothing above it.
+
+engine_cppflags = $(AM_CPPFLAGS) -I$(srcdir)/daemon/engine -I$(srcdir)/kernels -I$(srcdir)/libproto
+
+noinst_LTLIBRARIES += daemon/engine/libengine.la
+daemon_engine_libengine_la_SOURCES = \
+	daemon/engine/arch/arch.c \
+	daemon/engine/arch/arch.h \
+	daemon/engine/arch/llama.c \
+	daemon/engine/bpe.c \
+	daemon/engine/bpe.h \
+	daemon/engine/gguf.c \
+	daemon/engine/gguf.h \
+	daemon/engine/gguf_file.h \
+	daemon/engine/gguf_read.c \
+	daemon/engine/kv.c \
+	daemon/engine/kv.h \
+	daemon/engine/model.c \
+	daemon/engine/model.h \
+	daemon/engine/policy.c \
+	daemon/engine/policy.h \
+	daemon/engine/pretoken.c \
+	daemon/engine/pretoken.h \
+	daemon/engine/sample.c \
+	daemon/engine/sample.h \
+	daemon/engine/token.c \
+	daemon/engine/token.h \
+	daemon/engine/turn.c \
+	daemon/engine/turn.h \
+	daemon/engine/utf8.c \
+	daemon/engine/utf8.h \
+	daemon/engine/weights.c \
+	daemon/engine/weights.h
+daemon_engine_libengine_la_CPPFLAGS = $(engine_cppflags) $(PCRE2_CFLAGS) $(XXHASH_CFLAGS)
+daemon_engine_libengine_la_LIBADD = $(PCRE2_LIBS) $(XXHASH_LIBS) -lm
+
+engine_libs = \
+	daemon/engine/libengine.la \
+	kernels/libkernels.la \
+	libproto/liberror.la \
+	-lm -lpthread
+
+bin_PROGRAMS += sinkd-bench
+sinkd_bench_SOURCES = \
+	daemon/bench.c \
+	daemon/bench.h \
+	daemon/bench_common.c \
+	daemon/bench_quality.c \
+	daemon/bench_report.c \
+	daemon/bench_speed.c
+sinkd_bench_CPPFLAGS = $(engine_cppflags)
+sinkd_bench_LDADD = $(engine_libs)
+dist_man_MANS += man/sinkd-bench.1
+
+EXTRA_DIST += daemon/engine/README.md $(engine_golden)
+
+engine_golden = \
+	tests/golden/nll-dense.txt \
+	tests/golden/nll-sink-4-252.txt \
+	tests/golden/nll-sink-0-512.txt \
+	tests/golden/nll-sink-4-508-text.txt \
+	tests/golden/persuasion-ids.txt
+
+if HAVE_CMOCKA
+engine_tests = \
+	tests/unit/test_policy \
+	tests/unit/test_kv \
+	tests/unit/test_model \
+	tests/unit/test_sample \
+	tests/golden/test_nll
+check_PROGRAMS += $(engine_tests)
+TESTS += $(engine_tests) tests/unit/bench.t
+EXTRA_DIST += tests/unit/bench.t
+tests/unit/bench.log: sinkd-bench
+
+engine_test_cppflags = $(engine_cppflags) -I$(srcdir)/tests/unit $(CMOCKA_CFLAGS)
+engine_test_libs = $(engine_libs) $(CMOCKA_LIBS)
+
+tests_unit_test_policy_SOURCES = tests/unit/test_policy.c
+tests_unit_test_policy_CPPFLAGS = $(engine_test_cppflags)
+tests_unit_test_policy_LDADD = $(engine_test_libs)
+
+tests_unit_test_kv_SOURCES = tests/unit/test_kv.c
+tests_unit_test_kv_CPPFLAGS = $(engine_test_cppflags)
+tests_unit_test_kv_LDADD = $(engine_test_libs)
+
+tests_unit_test_model_SOURCES = \
+	tests/unit/test_model.c \
+	tests/unit/literal.c \
+	tests/unit/literal.h \
+	tests/unit/make_gguf.c \
+	tests/unit/make_gguf.h \
+	tests/unit/make_model.c
+tests_unit_test_model_CPPFLAGS = $(engine_test_cppflags)
+tests_unit_test_model_LDADD = $(engine_test_libs)
+
+tests_unit_test_sample_SOURCES = tests/unit/test_sample.c
+tests_unit_test_sample_CPPFLAGS = $(engine_test_cppflags)
+tests_unit_test_sample_LDADD = $(engine_test_libs)
+
+tests_golden_test_nll_SOURCES = tests/golden/test_nll.c
+tests_golden_test_nll_CPPFLAGS = $(engine_test_cppflags)
+tests_golden_test_nll_LDADD = $(engine_test_libs)
+endif

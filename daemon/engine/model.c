@@ -1,0 +1,450 @@
+/*
+ * A model on a device: what every family shares around its layers, and the step.
+ *
+ * All memory is taken when the model is opened: buffers of the device for max_rows rows and max_logits rows of logits,
+ * and the host's arrays that describe the rows of a step. The order of a step is: admit slices (check, reserve pages,
+ * describe rows), angles once for all layers, embed, the family's layers, the last norm and the output matrix for the
+ * rows that want logits, commit. Nothing of a cache counts before the commit.
+ */
+#include "model.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "arch/arch.h"
+
+enum { ROWS_MOST = 4096, THREADS_MOST = 1024 };
+
+/* Where the rows of a step are described; [max_rows] each. */
+struct batch {
+	int32_t *token;
+	struct row *rows;
+	int64_t (*key_at)[2];
+	int64_t (*query_at)[RUNS];
+	int32_t *wants; /* rows that want logits */
+	size_t n, wanted;
+};
+
+struct model {
+	struct model_options o;
+	struct model_info info;
+	struct gguf *g;
+	struct vocab *v;
+	struct turns *turns;
+	char note[240];
+	uint64_t fingerprint;
+	const struct arch *arch;
+	const struct backend *b;
+	struct device *d;
+	struct shape shape;
+	struct page_shape pages;
+	struct weights w;
+	struct tensor embedding;
+	struct layer *layers;
+	float *output_norm;
+	struct weight *output;
+	struct arena *arena;
+	struct pass pass;
+	float *key_angles, *query_angles, *logits;
+	float *host_logits;
+	struct batch batch;
+};
+
+static int check_options(struct model_options *o, struct err *e)
+{
+	if (!o->path || !*o->path)
+		return err_set(e, SINK_EINVAL, "No model file is named.");
+	if (o->vocabulary_only)
+		return 0;
+	if (o->threads < 0 || o->threads > THREADS_MOST)
+		return err_set(e, SINK_EINVAL, "%d threads are not within 0 and %d.", o->threads, THREADS_MOST);
+	if (o->max_rows < 1 || o->max_rows > ROWS_MOST)
+		return err_set(e, SINK_EINVAL, "%zu rows a step are not within 1 and %d.", o->max_rows, ROWS_MOST);
+	if (o->max_logits < 1 || o->max_logits > o->max_rows)
+		return err_set(e, SINK_EINVAL, "%zu rows of logits are not within 1 and the %zu rows of a step.",
+			       o->max_logits, o->max_rows);
+	if (o->threads == 0)
+		o->threads = kernels_cores();
+	return 0;
+}
+
+/* The file's text for people to read: what is not printable ASCII becomes a question mark. */
+static void copy_printable(struct gguf_str s, char *to, size_t size)
+{
+	size_t n = s.len < size - 1 ? s.len : size - 1;
+
+	for (size_t i = 0; i < n; i++)
+		to[i] = s.at[i] >= 0x20 && s.at[i] < 0x7f ? s.at[i] : '?';
+	to[n] = '\0';
+}
+
+/* The element type of most of the weights, and how many there are. */
+static void describe_tensors(const struct gguf *g, struct model_info *info)
+{
+	uint64_t of_type[64] = { 0 }, most = 0;
+
+	info->quantization = "none";
+	for (size_t i = 0; i < gguf_tensors(g); i++) {
+		struct gguf_str s = gguf_tensor_name(g, i);
+		struct tensor t;
+		char name[128];
+
+		snprintf(name, sizeof(name), "%.*s", s.len < sizeof(name) ? (int)s.len : 0, s.at);
+		if (gguf_tensor(g, name, &t, NULL))
+			continue;
+		info->parameters += (uint64_t)t.rows * t.cols;
+		of_type[(unsigned)t.type % 64] += (uint64_t)t.rows * t.cols;
+		if (of_type[(unsigned)t.type % 64] >= most) {
+			most = of_type[(unsigned)t.type % 64];
+			info->quantization = dtype_find(t.type)->name;
+		}
+	}
+}
+
+/* The file, its vocabulary and its way of writing turns. */
+static int open_file(struct model *m, struct err *e)
+{
+	const char *slash = strrchr(m->o.path, '/');
+	struct gguf_str name;
+	int r = gguf_open(m->o.path, &m->g, e);
+
+	if (!r)
+		r = vocab_new(m->g, &m->v, e);
+	if (!r)
+		r = turns_new(m->g, m->v, &m->turns, m->note, e);
+	if (r)
+		return r;
+	snprintf(m->info.path, sizeof(m->info.path), "%s", m->o.path);
+	if (gguf_string(m->g, "general.name", &name, NULL) || name.len == 0)
+		name = (struct gguf_str){ slash ? slash + 1 : m->o.path, strlen(slash ? slash + 1 : m->o.path) };
+	copy_printable(name, m->info.name, sizeof(m->info.name));
+	m->info.arch = m->info.kernels = "none";
+	m->info.turns = turns_name(m->turns);
+	m->info.vocab = (int64_t)vocab_size(m->v);
+	m->info.bytes = gguf_size(m->g);
+	describe_tensors(m->g, &m->info);
+	return 0;
+}
+
+/* A key that is absent makes the file damaged, not absent. */
+static int as_damaged(int r, struct err *e)
+{
+	if (r != SINK_ENOENT)
+		return r;
+	if (e)
+		e->code = SINK_EFORMAT;
+	return SINK_EFORMAT;
+}
+
+static int open_shape(struct model *m, struct err *e)
+{
+	struct gguf_str name;
+	int r = gguf_string(m->g, "general.architecture", &name, e);
+
+	if (r)
+		return as_damaged(r, e);
+	m->arch = arch_find(name, e);
+	if (!m->arch)
+		return SINK_EFORMAT;
+	r = m->arch->shape(m->g, &m->shape, e);
+	if (r)
+		return as_damaged(r, e);
+	m->info.arch = m->arch->name;
+	m->info.layers = m->shape.layers;
+	m->info.width = m->shape.width;
+	m->info.heads = (int64_t)m->shape.head.heads;
+	m->info.kv_heads = (int64_t)m->shape.head.kv_heads;
+	m->info.head_size = (int64_t)m->shape.head.head_size;
+	m->info.ff = m->shape.ff;
+	m->info.context = m->shape.context;
+	return 0;
+}
+
+static int cache_type(const char *name, enum dtype preferred, enum dtype *ret, struct err *e)
+{
+	if (!name || strcmp(name, "auto") == 0)
+		*ret = preferred;
+	else if (strcmp(name, "f16") == 0)
+		*ret = DTYPE_F16;
+	else if (strcmp(name, "f32") == 0)
+		*ret = DTYPE_F32;
+	else
+		return err_set(e, SINK_EINVAL, "There is no cache type \"%s\" (auto, f16, f32).", name);
+	return 0;
+}
+
+static int open_device(struct model *m, struct err *e)
+{
+	struct device_options o = { m->o.threads, m->o.pin, m->o.max_rows };
+	enum dtype type = DTYPE_F32;
+	int r;
+
+	m->b = kernels_find(m->o.kernels ? m->o.kernels : "auto", e);
+	if (!m->b)
+		return e ? e->code : SINK_EINVAL;
+	r = cache_type(m->o.cache_type, m->b->page_type, &type, e);
+	if (!r)
+		r = m->b->open(&o, &m->d, e);
+	if (r)
+		return r;
+	m->info.kernels = m->b->name;
+	m->info.threads = m->o.threads;
+	m->pages =
+		(struct page_shape){ (size_t)m->shape.layers, m->shape.head.kv_heads, m->shape.head.head_size, type };
+	m->info.token_bytes = page_bytes(&m->pages) / PAGE_TOKENS;
+	return 0;
+}
+
+static int open_weights(struct model *m, struct err *e)
+{
+	const size_t vocab = (size_t)m->info.vocab, width = (size_t)m->shape.width;
+	struct tensor t;
+	bool tied;
+	int r;
+
+	if ((r = weights_init(&m->w, m->g, m->b, m->d, e)) ||
+	    (r = weights_tensor(&m->w, "token_embd.weight", vocab, width, &m->embedding, e)) ||
+	    (r = m->arch->load(&m->w, &m->shape, &m->layers, e)) ||
+	    (r = weights_vector(&m->w, "output_norm.weight", width, &m->output_norm, e)))
+		return r;
+	tied = gguf_tensor(m->g, "output.weight", &t, NULL) == SINK_ENOENT;
+	r = weights_matrix(&m->w, tied ? "token_embd.weight" : "output.weight", vocab, width, &m->output, e);
+	if (!r)
+		r = weights_all_used(&m->w, e);
+	weights_release(&m->w);
+	if (!r)
+		tensor_touch(&m->embedding);
+	return r;
+}
+
+static int open_buffers(struct model *m, struct err *e)
+{
+	const struct shape *s = &m->shape;
+	const size_t n = m->o.max_rows, width = (size_t)s->width, ff = (size_t)s->ff, vocab = (size_t)m->info.vocab;
+	const size_t q = s->head.heads * s->head.head_size, kv = s->head.kv_heads * s->head.head_size;
+	const struct {
+		float **buffer;
+		size_t floats;
+	} list[] = {
+		{ &m->pass.x, n * width },
+		{ &m->pass.h, n * width },
+		{ &m->pass.qkv, n * (q + 2 * kv) },
+		{ &m->pass.att, n * q },
+		{ &m->pass.pair, n * 2 * ff },
+		{ &m->pass.act, n * ff },
+		{ &m->key_angles, n * 2 * s->head.rotated },
+		{ &m->query_angles, n * RUNS * s->head.rotated },
+		{ &m->logits, m->o.max_logits * vocab },
+	};
+	int r = 0;
+
+	for (size_t i = 0; !r && i < sizeof(list) / sizeof(list[0]); i++)
+		r = m->b->buffer_new(m->d, list[i].floats, list[i].buffer, e);
+	if (r)
+		return r;
+	m->host_logits = calloc(m->o.max_logits * vocab, sizeof(*m->host_logits));
+	m->batch.token = calloc(n, sizeof(*m->batch.token));
+	m->batch.rows = calloc(n, sizeof(*m->batch.rows));
+	m->batch.key_at = calloc(n, sizeof(*m->batch.key_at));
+	m->batch.query_at = calloc(n, sizeof(*m->batch.query_at));
+	m->batch.wants = calloc(n, sizeof(*m->batch.wants));
+	if (!m->host_logits || !m->batch.token || !m->batch.rows || !m->batch.key_at || !m->batch.query_at ||
+	    !m->batch.wants)
+		return err_set(e, SINK_ENOMEM, "Out of memory for steps of %zu rows.", n);
+	m->pass.shape = s;
+	m->pass.pages = &m->pages;
+	m->pass.rows = m->batch.rows;
+	m->pass.key_angles = m->key_angles;
+	m->pass.query_angles = m->query_angles;
+	return arena_new(m->b, m->d, &m->pages, m->o.cache_bytes, &m->arena, e);
+}
+
+static int open_engine(struct model *m, struct err *e)
+{
+	int r;
+
+	if ((r = open_shape(m, e)) || (r = open_device(m, e)) || (r = open_weights(m, e)) || (r = open_buffers(m, e)))
+		return r;
+	return 0;
+}
+
+int model_open(const struct model_options *o, struct model **ret, struct err *e)
+{
+	struct model_options checked = *o;
+	struct model *m;
+	int r = check_options(&checked, e);
+
+	if (r)
+		return r;
+	m = calloc(1, sizeof(*m));
+	if (!m)
+		return err_set(e, SINK_ENOMEM, "Out of memory for the model.");
+	m->o = checked;
+	r = open_file(m, e);
+	if (!r && !o->vocabulary_only)
+		r = open_engine(m, e);
+	if (r) {
+		model_close(m);
+		return r;
+	}
+	m->o.path = m->info.path;
+	*ret = m;
+	return 0;
+}
+
+static void close_device(struct model *m)
+{
+	float *const buffers[] = { m->pass.x,	m->pass.h,     m->pass.qkv,	m->pass.att, m->pass.pair,
+				   m->pass.act, m->key_angles, m->query_angles, m->logits,   m->output_norm };
+
+	arena_free(m->arena);
+	m->b->weight_free(m->d, m->output);
+	for (size_t i = 0; i < sizeof(buffers) / sizeof(buffers[0]); i++)
+		m->b->buffer_free(m->d, buffers[i]);
+	m->arch->unload(&m->w, &m->shape, m->layers);
+	m->b->close(m->d);
+}
+
+void model_close(struct model *m)
+{
+	if (!m)
+		return;
+	if (m->d)
+		close_device(m);
+	weights_release(&m->w);
+	free(m->host_logits);
+	free(m->batch.token);
+	free(m->batch.rows);
+	free(m->batch.key_at);
+	free(m->batch.query_at);
+	free(m->batch.wants);
+	free(m->shape.inv_freq);
+	turns_free(m->turns);
+	vocab_free(m->v);
+	gguf_close(m->g);
+	free(m);
+}
+
+const struct model_info *model_info(const struct model *m)
+{
+	return &m->info;
+}
+
+uint64_t model_fingerprint(struct model *m)
+{
+	if (!m->fingerprint)
+		m->fingerprint = gguf_fingerprint(m->g);
+	return m->fingerprint;
+}
+
+const struct gguf *model_file(const struct model *m)
+{
+	return m->g;
+}
+
+const struct vocab *model_vocab(const struct model *m)
+{
+	return m->v;
+}
+
+const struct turns *model_turns(const struct model *m)
+{
+	return m->turns;
+}
+
+const char *model_note(const struct model *m)
+{
+	return m->note;
+}
+
+struct arena *model_arena(struct model *m)
+{
+	return m->arena;
+}
+
+static size_t logits_of(const struct slice *s)
+{
+	return s->logits == LOGITS_NONE ? 0 : s->logits == LOGITS_LAST ? 1 : s->count;
+}
+
+/* 0, or why this slice cannot take part in a step that holds batch->n rows already. */
+static int admissible(const struct model *m, const struct slice *s, size_t slices_before)
+{
+	if (s->count < 1 || s->count > m->o.max_rows || logits_of(s) > m->o.max_logits)
+		return SINK_EINVAL;
+	for (size_t i = 0; i < s->count; i++)
+		if (s->token[i] < 0 || s->token[i] >= m->info.vocab)
+			return SINK_EINVAL;
+	for (size_t i = 1; i <= slices_before; i++)
+		if (s[-(ptrdiff_t)i].kv == s->kv)
+			return SINK_EINVAL;
+	if (s->count > kv_room(s->kv) || s->count > m->o.max_rows - m->batch.n ||
+	    logits_of(s) > m->o.max_logits - m->batch.wanted)
+		return SINK_EBUSY;
+	return kv_reserve(s->kv, s->count, NULL);
+}
+
+/* Describes the rows of an admitted slice. */
+static void admit(struct model *m, struct slice *s)
+{
+	struct batch *b = &m->batch;
+
+	s->first_logits = b->wanted;
+	for (size_t i = 0; i < s->count; i++) {
+		size_t at = b->n + i;
+
+		b->token[at] = s->token[i];
+		kv_row(s->kv, i, &b->rows[at], b->key_at[at], b->query_at[at]);
+		if (i + logits_of(s) >= s->count)
+			b->wants[b->wanted++] = (int32_t)at;
+	}
+	b->n += s->count;
+}
+
+/* The step itself, for the rows of the batch. */
+static void run(struct model *m)
+{
+	const struct backend *b = m->b;
+	const struct shape *s = &m->shape;
+	const size_t n = m->batch.n, wanted = m->batch.wanted, width = (size_t)s->width, vocab = (size_t)m->info.vocab;
+	const struct weight *output = m->output;
+	const struct matmul op = { &output, 1, m->pass.h, wanted, m->logits, vocab, false };
+
+	b->angles(m->d, m->batch.key_at[0], n * 2, s->inv_freq, s->head.rotated, m->key_angles);
+	b->angles(m->d, m->batch.query_at[0], n * RUNS, s->inv_freq, s->head.rotated, m->query_angles);
+	b->embed(m->d, &m->embedding, m->batch.token, n, s->embed_scale, m->pass.x);
+	m->pass.n = n;
+	m->arch->run(&m->w, m->layers, &m->pass);
+	if (wanted == 0)
+		return;
+	b->gather(m->d, m->pass.x, width, m->batch.wants, wanted, m->pass.h);
+	b->norm(m->d, m->pass.h, wanted, width, m->output_norm, s->eps, m->pass.h);
+	b->matmul(m->d, &op);
+	b->read(m->d, m->host_logits, m->logits, wanted * vocab * sizeof(*m->logits));
+}
+
+int model_step(struct model *m, struct slice *slice, size_t slices, struct err *e)
+{
+	(void)e;
+	assert(m->d);
+	m->batch.n = m->batch.wanted = 0;
+	for (size_t i = 0; i < slices; i++) {
+		slice[i].status = admissible(m, &slice[i], i);
+		if (!slice[i].status)
+			admit(m, &slice[i]);
+	}
+	if (m->batch.n)
+		run(m);
+	for (size_t i = 0; i < slices; i++)
+		if (!slice[i].status)
+			kv_commit(slice[i].kv, slice[i].count);
+	return (int)m->batch.wanted;
+}
+
+const float *model_logits(const struct model *m, size_t i)
+{
+	assert(i < m->batch.wanted);
+	return m->host_logits + i * (size_t)m->info.vocab;
+}

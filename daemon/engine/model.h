@@ -1,0 +1,83 @@
+/*
+ * The model: weights on a device, the order of operations of its architecture, and one step for many conversations.
+ *
+ * A step takes slices, one a conversation, each some new tokens of it; their rows travel through the layers together.
+ * What a row yields depends on its conversation alone (DESIGN, section 5): not on the other slices, the cut of the
+ * slices, or the number of threads. A step allocates nothing.
+ */
+#ifndef ENGINE_MODEL_H
+#define ENGINE_MODEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "error.h"
+#include "gguf.h"
+#include "kernels.h"
+#include "kv.h"
+#include "token.h"
+#include "turn.h"
+
+struct model;
+
+struct model_options {
+	const char *path;
+	const char *kernels; /* "auto", or a backend's name */
+	int threads;	     /* 0: as many as kernels_cores() */
+	bool pin;
+	size_t max_rows;	/* most tokens of one step over all slices, 1..4096 */
+	size_t max_logits;	/* most rows of one step that want logits */
+	size_t cache_bytes;	/* address space for pages */
+	const char *cache_type; /* of keys and values: "f16", "f32", or "auto" (also NULL): the backend's own */
+	bool vocabulary_only;	/* no weights, no device: tokenizing only */
+};
+
+struct model_info {
+	char name[64]; /* general.name, or the file's name */
+	char path[256];
+	const char *arch;	  /* "llama" */
+	const char *quantization; /* of most weights: "q4_1" */
+	const char *kernels;	  /* the backend chosen */
+	const char *turns;	  /* the chat family */
+	int threads;
+	int64_t layers, width, heads, kv_heads, head_size, ff, vocab;
+	int64_t context; /* trained length */
+	uint64_t bytes;	 /* of the file */
+	uint64_t parameters;
+	size_t token_bytes; /* of cache, a token */
+};
+
+/* SINK_ENOENT, SINK_EFORMAT (names tensor or key), SINK_EINVAL, SINK_ENOMEM, SINK_EDEVICE. */
+int model_open(const struct model_options *o, struct model **ret, struct err *e);
+void model_close(struct model *m); /* NULL is fine; every kv of it must be gone */
+
+const struct model_info *model_info(const struct model *m);
+uint64_t model_fingerprint(struct model *m); /* gguf_fingerprint(), computed once, on first use */
+const struct gguf *model_file(const struct model *m);
+const struct vocab *model_vocab(const struct model *m);
+const struct turns *model_turns(const struct model *m);
+const char *model_note(const struct model *m); /* a warning to log after loading, or "" */
+struct arena *model_arena(struct model *m);
+
+enum logits { LOGITS_NONE, LOGITS_LAST, LOGITS_ALL };
+
+struct slice {
+	struct kv *kv;	      /* of this model's arena, in one slice of a step only */
+	const int32_t *token; /* each checked against the vocabulary: SINK_EINVAL */
+	size_t count;	      /* 1 .. kv_room(kv) */
+	enum logits logits;
+	int status;	     /* out: 0, or why this slice took no part (SINK_EBUSY: no page or no room; SINK_EINVAL) */
+	size_t first_logits; /* out: its first row in model_logits() */
+};
+
+/*
+ * One step. A slice that cannot be served gets its status and is left out, its cache unchanged; the others go on.
+ * Returns the number of rows of logits, or a negative code when the device failed (no cache was changed).
+ */
+int model_step(struct model *m, struct slice *slice, size_t slices, struct err *e);
+
+/* Row `i` of the last step's logits: [vocab] floats, valid until the next step. */
+const float *model_logits(const struct model *m, size_t i);
+
+#endif

@@ -1,0 +1,323 @@
+/*
+ * Sampling. Sets are cut by thresholds, not by sorting: top-k and top-p each find the last token, in the order "larger
+ * logit first, then lower id", that still belongs to the set, by selection in expected linear time. The draw walks the
+ * tokens of the set in the order of their ids, so that a difference in the last bits of some logit moves nothing else.
+ */
+#include "sample.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+struct candidate {
+	float logit;
+	int32_t id;
+};
+
+struct sampler {
+	size_t vocab;
+	float *logits;		      /* [vocab], finite, penalties applied */
+	struct candidate *candidates; /* [vocab] */
+	double *weight;		      /* [vocab], by id */
+	int32_t *count;		      /* [vocab], zero between calls */
+};
+
+void sampling_defaults(struct sampling *s)
+{
+	*s = (struct sampling){ .temperature = 0.7,
+				.top_k = 40,
+				.top_p = 0.95,
+				.min_p = 0.05,
+				.repetition_penalty = 1,
+				.penalty_last = 64 };
+}
+
+int sampling_check(const struct sampling *s, struct err *e)
+{
+	if (!(s->temperature >= 0 && s->temperature <= 100))
+		return err_set(e, SINK_EINVAL, "The temperature must be within 0 and 100.");
+	if (s->top_k < 0)
+		return err_set(e, SINK_EINVAL, "top_k must be 0 or more.");
+	if (!(s->top_p > 0 && s->top_p <= 1))
+		return err_set(e, SINK_EINVAL, "top_p must be above 0 and at most 1.");
+	if (!(s->min_p >= 0 && s->min_p < 1))
+		return err_set(e, SINK_EINVAL, "min_p must be 0 or more and below 1.");
+	if (!(s->repetition_penalty > 0 && s->repetition_penalty <= 10))
+		return err_set(e, SINK_EINVAL, "repetition_penalty must be above 0 and at most 10.");
+	if (!(s->presence_penalty >= -10 && s->presence_penalty <= 10))
+		return err_set(e, SINK_EINVAL, "presence_penalty must be within -10 and 10.");
+	if (!(s->frequency_penalty >= -10 && s->frequency_penalty <= 10))
+		return err_set(e, SINK_EINVAL, "frequency_penalty must be within -10 and 10.");
+	if (s->penalty_last < 0 || s->penalty_last > 8192)
+		return err_set(e, SINK_EINVAL, "penalty_last must be within 0 and 8192.");
+	return 0;
+}
+
+int sampler_new(size_t vocab, struct sampler **ret, struct err *e)
+{
+	struct sampler *s;
+
+	if (vocab < 1 || vocab > INT32_MAX)
+		return err_set(e, SINK_EINVAL, "A vocabulary of %zu tokens cannot be sampled from.", vocab);
+	s = calloc(1, sizeof(*s));
+	if (s) {
+		s->vocab = vocab;
+		s->logits = calloc(vocab, sizeof(*s->logits));
+		s->candidates = calloc(vocab, sizeof(*s->candidates));
+		s->weight = calloc(vocab, sizeof(*s->weight));
+		s->count = calloc(vocab, sizeof(*s->count));
+	}
+	if (!s || !s->logits || !s->candidates || !s->weight || !s->count) {
+		sampler_free(s);
+		return err_set(e, SINK_ENOMEM, "Out of memory for sampling from %zu tokens.", vocab);
+	}
+	*ret = s;
+	return 0;
+}
+
+void sampler_free(struct sampler *s)
+{
+	if (!s)
+		return;
+	free(s->logits);
+	free(s->candidates);
+	free(s->weight);
+	free(s->count);
+	free(s);
+}
+
+/* A logit that arithmetic can be done with: not a number counts as impossible, infinities as the largest numbers. */
+static float tame(float x)
+{
+	if (isnan(x))
+		return -FLT_MAX;
+	return x > FLT_MAX ? FLT_MAX : x < -FLT_MAX ? -FLT_MAX : x;
+}
+
+static float penalized(const struct sampling *how, float logit, int32_t count)
+{
+	double l = (double)logit;
+
+	l = l > 0 ? l / how->repetition_penalty : l * how->repetition_penalty;
+	l -= how->presence_penalty + how->frequency_penalty * count;
+	return l > (double)FLT_MAX ? FLT_MAX : l < -(double)FLT_MAX ? -FLT_MAX : (float)l;
+}
+
+/* Every token among the last penalty_last, once each, with its count. */
+static void penalize(struct sampler *s, const struct sampling *how, const int32_t *recent, size_t recents)
+{
+	size_t last = (size_t)how->penalty_last < recents ? (size_t)how->penalty_last : recents;
+
+	if (last == 0)
+		return;
+	recent += recents - last;
+	for (size_t i = 0; i < last; i++)
+		if (recent[i] >= 0 && (size_t)recent[i] < s->vocab)
+			s->count[recent[i]]++;
+	for (size_t i = 0; i < last; i++) {
+		int32_t id = recent[i];
+
+		if (id < 0 || (size_t)id >= s->vocab || s->count[id] == 0)
+			continue;
+		s->logits[id] = penalized(how, s->logits[id], s->count[id]);
+		s->count[id] = 0;
+	}
+}
+
+static int32_t largest(const float *logits, size_t n)
+{
+	size_t best = 0;
+
+	for (size_t i = 1; i < n; i++)
+		if (logits[i] > logits[best])
+			best = i;
+	return (int32_t)best;
+}
+
+/* The order of candidates: larger logit first, among equals the lower id. */
+static bool before(struct candidate a, struct candidate b)
+{
+	return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
+}
+
+static void swap(struct candidate *a, struct candidate *b)
+{
+	struct candidate t = *a;
+
+	*a = *b;
+	*b = t;
+}
+
+/* Moves the candidates before a pivot of c[lo..hi) in front of it; returns where the pivot is then. */
+static size_t partition(struct candidate *c, size_t lo, size_t hi)
+{
+	size_t mid = lo + (hi - lo) / 2, last = hi - 1, at = lo;
+
+	/* the median of three becomes the last */
+	if (before(c[mid], c[lo]))
+		swap(&c[mid], &c[lo]);
+	if (before(c[last], c[lo]))
+		swap(&c[last], &c[lo]);
+	if (before(c[mid], c[last]))
+		swap(&c[mid], &c[last]);
+	for (size_t i = lo; i < last; i++)
+		if (before(c[i], c[last]))
+			swap(&c[i], &c[at++]);
+	swap(&c[at], &c[last]);
+	return at;
+}
+
+/* Orders c[0..n) so that the first k come before the others. */
+static void select_first(struct candidate *c, size_t n, size_t k)
+{
+	size_t lo = 0, hi = n;
+
+	while (hi - lo > 1 && k > lo && k < hi) {
+		size_t at = partition(c, lo, hi);
+
+		if (at < k)
+			lo = at + 1;
+		else
+			hi = at;
+	}
+}
+
+/* The count of first candidates whose weights add up to `mass`; orders c as select_first() of that count. */
+static size_t select_mass(struct sampler *s, size_t n, double mass)
+{
+	struct candidate *c = s->candidates;
+	size_t lo = 0, hi = n;
+	double below = 0; /* of c[0..lo) */
+
+	while (hi - lo > 1) {
+		size_t at = partition(c, lo, hi);
+		double sum = 0;
+
+		for (size_t i = lo; i < at; i++)
+			sum += s->weight[c[i].id];
+		if (at > lo && below + sum >= mass) {
+			hi = at;
+		} else if (below + sum + s->weight[c[at].id] >= mass) {
+			return at + 1;
+		} else {
+			below += sum + s->weight[c[at].id];
+			lo = at + 1;
+		}
+	}
+	return hi;
+}
+
+/* Cuts the candidates by top-k, then top-p of what is left, then min-p; returns their number, at least 1. */
+static size_t cut(struct sampler *s, const struct sampling *how, float max)
+{
+	size_t n = s->vocab;
+	double total = 0;
+
+	if (how->top_k > 0 && (uint64_t)how->top_k < n) {
+		select_first(s->candidates, n, (size_t)how->top_k);
+		n = (size_t)how->top_k;
+	}
+	for (size_t i = 0; i < n; i++) {
+		struct candidate c = s->candidates[i];
+
+		s->weight[c.id] = exp(((double)c.logit - (double)max) / how->temperature);
+		total += s->weight[c.id];
+	}
+	if (how->top_p < 1)
+		n = select_mass(s, n, how->top_p * total);
+	if (how->min_p > 0) {
+		size_t kept = 0;
+
+		for (size_t i = 0; i < n; i++)
+			if (s->weight[s->candidates[i].id] >= how->min_p)
+				swap(&s->candidates[kept++], &s->candidates[i]);
+		n = kept;
+	}
+	return n;
+}
+
+/* A number within 0 and 1, 1 excluded, that belongs to this seed and position. */
+static double uniform(uint64_t seed, int64_t position)
+{
+	const uint32_t key[2] = { (uint32_t)seed, (uint32_t)(seed >> 32) };
+	const uint32_t counter[4] = { (uint32_t)position, (uint32_t)((uint64_t)position >> 32), 0, 0 };
+	uint32_t r[4];
+
+	philox(key, counter, r);
+	return ((double)(r[0] >> 5) * 67108864.0 + (double)(r[1] >> 6)) / 9007199254740992.0;
+}
+
+/* Draws from the first n candidates by their weights, walking in the order of the ids. */
+static int32_t draw(struct sampler *s, size_t n, double u)
+{
+	double total = 0, sum = 0;
+	size_t pick = 0;
+
+	for (size_t i = n; i < s->vocab; i++)
+		s->weight[s->candidates[i].id] = 0;
+	for (size_t id = 0; id < s->vocab; id++)
+		total += s->weight[id];
+	for (size_t id = 0; id < s->vocab && !(u * total < sum); id++) {
+		sum += s->weight[id];
+		if (s->weight[id] > 0)
+			pick = id;
+	}
+	return (int32_t)pick;
+}
+
+int32_t sampler_pick(struct sampler *s, const struct sampling *how, const float *logits, int64_t position,
+		     const int32_t *recent, size_t recents, double *logprob)
+{
+	int32_t pick, top;
+
+	for (size_t i = 0; i < s->vocab; i++)
+		s->logits[i] = tame(logits[i]);
+	penalize(s, how, recent, recents);
+	pick = top = largest(s->logits, s->vocab);
+	if (how->temperature > 0) {
+		for (size_t i = 0; i < s->vocab; i++)
+			s->candidates[i] = (struct candidate){ s->logits[i], (int32_t)i };
+		pick = draw(s, cut(s, how, s->logits[top]), uniform(how->seed, position));
+	}
+	if (logprob)
+		*logprob = logits_logprob(logits, s->vocab, pick);
+	return pick;
+}
+
+double logits_logprob(const float *logits, size_t n, int32_t token)
+{
+	float max = -FLT_MAX;
+	double sum = 0;
+
+	for (size_t i = 0; i < n; i++)
+		max = tame(logits[i]) > max ? tame(logits[i]) : max;
+	for (size_t i = 0; i < n; i++)
+		sum += exp((double)tame(logits[i]) - (double)max);
+	return (double)tame(logits[token]) - (double)max - log(sum);
+}
+
+uint64_t logits_checksum(const float *logits, size_t n, uint64_t before)
+{
+	return XXH3_64bits_withSeed(logits, n * sizeof(*logits), before);
+}
+
+void philox(const uint32_t key[2], const uint32_t counter[4], uint32_t ret[4])
+{
+	uint32_t k0 = key[0], k1 = key[1];
+	uint32_t c[4] = { counter[0], counter[1], counter[2], counter[3] };
+
+	for (int round = 0; round < 10; round++) {
+		uint64_t a = UINT64_C(0xD2511F53) * c[0], b = UINT64_C(0xCD9E8D57) * c[2];
+
+		c[0] = (uint32_t)(b >> 32) ^ c[1] ^ k0;
+		c[1] = (uint32_t)b;
+		c[2] = (uint32_t)(a >> 32) ^ c[3] ^ k1;
+		c[3] = (uint32_t)a;
+		k0 += 0x9E3779B9;
+		k1 += 0xBB67AE85;
+	}
+	memcpy(ret, c, sizeof(c));
+}

@@ -1,0 +1,22 @@
+/* make_tiny OUT [TYPE [SEED]]: writes a tiny random model for tests that need a file; see make_gguf.h. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "make_gguf.h"
+
+int main(int argc, char **argv)
+{
+	struct make_tiny how = { 0 };
+
+	if (argc < 2 || argc > 4) {
+		fprintf(stderr, "usage: make_tiny OUT [f32|f16|bf16|q8_0|q4_0|q4_1|q5_0|q5_1 [SEED]]\n");
+		return 2;
+	}
+	how.type = argc > 2 ? argv[2] : NULL;
+	how.seed = argc > 3 ? strtoull(argv[3], NULL, 10) : 0;
+	if (make_tiny_model(argv[1], &how) != 0) {
+		perror(argv[1]);
+		return 1;
+	}
+	return 0;
+}

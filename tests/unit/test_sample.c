@@ -1,0 +1,320 @@
+/* sample.c against literal definitions: sort everything, cut, add up. */
+#include <float.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "sample.h"
+
+enum { VOCAB = 1000, DRAWS = 200 };
+
+/* The known answers of Random123 (Salmon et al. 2011) for philox4x32-10. */
+static void philox_gives_the_known_answers(void **state)
+{
+	static const struct {
+		uint32_t counter[4], key[2], out[4];
+	} known[] = {
+		{ { 0, 0, 0, 0 }, { 0, 0 }, { 0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8 } },
+		{ { 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff },
+		  { 0xffffffff, 0xffffffff },
+		  { 0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd } },
+		{ { 0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344 },
+		  { 0xa4093822, 0x299f31d0 },
+		  { 0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1 } },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+		uint32_t out[4];
+
+		philox(known[i].key, known[i].counter, out);
+		assert_memory_equal(out, known[i].out, sizeof(out));
+	}
+}
+
+static void random_logits(uint32_t seed, float *logits)
+{
+	for (uint32_t i = 0; i < VOCAB; i++) {
+		const uint32_t key[2] = { seed, 77 }, counter[4] = { i, 0, 0, 0 };
+		uint32_t r[4];
+
+		philox(key, counter, r);
+		/* a few hundred different values: equals must be told apart by their ids */
+		logits[i] = (float)(r[0] % 400) / 40 - 5;
+	}
+}
+
+struct token {
+	int32_t id;
+	double logit, p;
+};
+
+static int by_rank(const void *a, const void *b)
+{
+	const struct token *x = a, *y = b;
+
+	if (x->logit != y->logit)
+		return x->logit > y->logit ? -1 : 1;
+	return x->id < y->id ? -1 : 1;
+}
+
+static int by_id(const void *a, const void *b)
+{
+	return ((const struct token *)a)->id < ((const struct token *)b)->id ? -1 : 1;
+}
+
+static void softmax(struct token *t, size_t n, double temperature)
+{
+	double sum = 0;
+
+	for (size_t i = 0; i < n; i++)
+		sum += t[i].p = exp((t[i].logit - t[0].logit) / temperature);
+	for (size_t i = 0; i < n; i++)
+		t[i].p /= sum;
+}
+
+/* The set that may be drawn from, in the order of ids, with its probabilities. */
+static size_t set_by_hand(const struct sampling *how, const float *logits, struct token *t)
+{
+	size_t n = VOCAB, kept = 0;
+	double sum = 0, top;
+
+	for (int32_t i = 0; i < VOCAB; i++)
+		t[i] = (struct token){ i, (double)logits[i], 0 };
+	qsort(t, n, sizeof(*t), by_rank);
+	if (how->top_k > 0 && how->top_k < (int64_t)n)
+		n = (size_t)how->top_k;
+	softmax(t, n, how->temperature);
+	if (how->top_p < 1) {
+		while (kept < n && sum < how->top_p)
+			sum += t[kept++].p;
+		n = kept;
+	}
+	top = t[0].p;
+	for (kept = 0; kept < n && t[kept].p >= how->min_p * top;)
+		kept++;
+	softmax(t, kept, how->temperature);
+	qsort(t, kept, sizeof(*t), by_id);
+	return kept;
+}
+
+static double uniform_by_hand(uint64_t seed, int64_t position)
+{
+	const uint32_t key[2] = { (uint32_t)seed, (uint32_t)(seed >> 32) };
+	const uint32_t counter[4] = { (uint32_t)position, (uint32_t)((uint64_t)position >> 32), 0, 0 };
+	uint32_t r[4];
+
+	philox(key, counter, r);
+	return (double)(((uint64_t)(r[0] >> 5) << 26) + (r[1] >> 6)) / 9007199254740992.0;
+}
+
+static void a_pick_is_the_one_of_the_sorted_definition(void **state)
+{
+	static const struct {
+		double temperature;
+		int64_t top_k;
+		double top_p, min_p;
+	} cases[] = {
+		{ 1, 0, 1, 0 },	   { 0.7, 40, 0.95, 0.05 }, { 1.5, 0, 0.9, 0 },	   { 0.3, 1, 1, 0 },
+		{ 1, 0, 1e-9, 0 }, { 2, 999, 0.5, 0.2 },    { 1, 0, 0.999999, 0 }, { 100, 5000, 1, 0 },
+		{ 1e-6, 0, 1, 0 }, { 1, 0, 1, 0.999 },
+	};
+	float logits[VOCAB];
+	struct token t[VOCAB];
+	struct sampler *s;
+
+	(void)state;
+	assert_int_equal(sampler_new(VOCAB, &s, NULL), 0);
+	for (size_t c = 0; c < sizeof(cases) / sizeof(cases[0]); c++) {
+		struct sampling how;
+		size_t n;
+
+		sampling_defaults(&how);
+		how.temperature = cases[c].temperature;
+		how.top_k = cases[c].top_k;
+		how.top_p = cases[c].top_p;
+		how.min_p = cases[c].min_p;
+		how.seed = 0x123456789abcdef0 + c;
+		random_logits((uint32_t)c, logits);
+		n = set_by_hand(&how, logits, t);
+		for (int64_t at = 0; at < DRAWS; at++) {
+			double u = uniform_by_hand(how.seed, at << 31), sum = 0, logprob;
+			size_t i = 0;
+			int32_t id = sampler_pick(s, &how, logits, at << 31, NULL, 0, &logprob);
+
+			while (i + 1 < n && !(u < (sum += t[i].p)))
+				i++;
+			assert_int_equal(id, t[i].id);
+			assert_true(fabs(logprob - logits_logprob(logits, VOCAB, id)) < 1e-12);
+		}
+	}
+	sampler_free(s);
+}
+
+static void the_same_seed_and_position_draw_the_same(void **state)
+{
+	float logits[VOCAB];
+	struct sampling how;
+	struct sampler *s;
+	int different = 0;
+
+	(void)state;
+	assert_int_equal(sampler_new(VOCAB, &s, NULL), 0);
+	sampling_defaults(&how);
+	how.temperature = 2;
+	random_logits(1, logits);
+	for (int64_t at = 0; at < 50; at++) {
+		int32_t id = sampler_pick(s, &how, logits, at, NULL, 0, NULL);
+
+		assert_int_equal(sampler_pick(s, &how, logits, at, NULL, 0, NULL), id);
+		different += sampler_pick(s, &how, logits, at + 1, NULL, 0, NULL) != id;
+	}
+	assert_true(different > 20);
+	sampler_free(s);
+}
+
+static void zero_temperature_is_greedy(void **state)
+{
+	struct sampling how;
+	struct sampler *s;
+	float logits[6] = { -1, 3, 2, 3, -2, NAN };
+	const int32_t recent[] = { 1, 1, 3, 1 };
+
+	(void)state;
+	assert_int_equal(sampler_new(6, &s, NULL), 0);
+	sampling_defaults(&how);
+	how.temperature = 0;
+	assert_int_equal(sampler_pick(s, &how, logits, 0, NULL, 0, NULL), 1);
+	how.frequency_penalty = 0.3; /* 1 stands at 3 - 0.9, 3 at 3 - 0.3 */
+	assert_int_equal(sampler_pick(s, &how, logits, 0, recent, 4, NULL), 3);
+	how.penalty_last = 1; /* 1 alone, once */
+	assert_int_equal(sampler_pick(s, &how, logits, 0, recent, 4, NULL), 3);
+	how.penalty_last = 0;
+	assert_int_equal(sampler_pick(s, &how, logits, 0, recent, 4, NULL), 1);
+	how.penalty_last = 64;
+	how.frequency_penalty = 0;
+	how.presence_penalty = 1.5;
+	assert_int_equal(sampler_pick(s, &how, logits, 0, recent, 4, NULL), 2);
+	how.presence_penalty = 0;
+	how.repetition_penalty = 2; /* 3 / 2 < 2 */
+	assert_int_equal(sampler_pick(s, &how, logits, 0, recent, 4, NULL), 2);
+	sampler_free(s);
+}
+
+static void negative_logits_are_penalized_downwards(void **state)
+{
+	struct sampling how;
+	struct sampler *s;
+	const float logits[3] = { -1, -1.5F, -3 };
+	const int32_t recent[] = { 0, 7, -1 }; /* ids out of the vocabulary count for nothing */
+
+	(void)state;
+	assert_int_equal(sampler_new(3, &s, NULL), 0);
+	sampling_defaults(&how);
+	how.temperature = 0;
+	how.repetition_penalty = 2;
+	assert_int_equal(sampler_pick(s, &how, logits, 0, recent, 3, NULL), 1);
+	sampler_free(s);
+}
+
+static void numbers_that_are_none_do_no_harm(void **state)
+{
+	const float cases[][4] = { { NAN, NAN, NAN, NAN },
+				   { INFINITY, 1, 2, NAN },
+				   { -INFINITY, -INFINITY, -INFINITY, -INFINITY },
+				   { FLT_MAX, -FLT_MAX, 0, 1 },
+				   { 0, 0, 0, 0 } };
+	struct sampling how;
+	struct sampler *s;
+
+	(void)state;
+	assert_int_equal(sampler_new(4, &s, NULL), 0);
+	for (size_t c = 0; c < sizeof(cases) / sizeof(cases[0]); c++)
+		for (int t = 0; t < 3; t++) {
+			int32_t id;
+
+			sampling_defaults(&how);
+			how.temperature = t == 0 ? 0 : t == 1 ? 1 : 1e-300;
+			how.top_p = 0.5;
+			how.presence_penalty = 10;
+			id = sampler_pick(s, &how, cases[c], 3, (const int32_t[]){ 1, 2 }, 2, NULL);
+			assert_in_range(id, 0, 3);
+			if (c == 1 || c == 3)
+				assert_int_equal(id, 0);
+		}
+	sampler_free(s);
+}
+
+static void log_probabilities_add_up_to_one(void **state)
+{
+	float logits[VOCAB];
+	double sum = 0;
+
+	(void)state;
+	random_logits(9, logits);
+	for (int32_t i = 0; i < VOCAB; i++)
+		sum += exp(logits_logprob(logits, VOCAB, i));
+	assert_true(fabs(sum - 1) < 1e-12);
+	assert_true(fabs(logits_logprob((const float[]){ 5, 5 }, 2, 1) - log(0.5)) < 1e-15);
+}
+
+static void settings_out_of_range_are_named(void **state)
+{
+	static const struct {
+		size_t at;
+		double value;
+		const char *says;
+	} cases[] = {
+		{ offsetof(struct sampling, temperature), -0.1, "temperature" },
+		{ offsetof(struct sampling, temperature), NAN, "temperature" },
+		{ offsetof(struct sampling, temperature), INFINITY, "temperature" },
+		{ offsetof(struct sampling, top_p), 0, "top_p" },
+		{ offsetof(struct sampling, top_p), 1.1, "top_p" },
+		{ offsetof(struct sampling, min_p), 1, "min_p" },
+		{ offsetof(struct sampling, min_p), NAN, "min_p" },
+		{ offsetof(struct sampling, repetition_penalty), 0, "repetition_penalty" },
+		{ offsetof(struct sampling, presence_penalty), -11, "presence_penalty" },
+		{ offsetof(struct sampling, frequency_penalty), NAN, "frequency_penalty" },
+	};
+	struct sampling how;
+	struct err e = { 0 };
+
+	(void)state;
+	sampling_defaults(&how);
+	assert_int_equal(sampling_check(&how, &e), 0);
+	for (size_t c = 0; c < sizeof(cases) / sizeof(cases[0]); c++) {
+		sampling_defaults(&how);
+		memcpy((char *)&how + cases[c].at, &cases[c].value, sizeof(double));
+		assert_int_equal(sampling_check(&how, &e), SINK_EINVAL);
+		assert_non_null(strstr(e.text, cases[c].says));
+	}
+	sampling_defaults(&how);
+	how.top_k = -1;
+	assert_int_equal(sampling_check(&how, &e), SINK_EINVAL);
+	sampling_defaults(&how);
+	how.penalty_last = 8193;
+	assert_int_equal(sampling_check(&how, &e), SINK_EINVAL);
+	assert_non_null(strstr(e.text, "penalty_last"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(philox_gives_the_known_answers),
+		cmocka_unit_test(a_pick_is_the_one_of_the_sorted_definition),
+		cmocka_unit_test(the_same_seed_and_position_draw_the_same),
+		cmocka_unit_test(zero_temperature_is_greedy),
+		cmocka_unit_test(negative_logits_are_penalized_downwards),
+		cmocka_unit_test(numbers_that_are_none_do_no_harm),
+		cmocka_unit_test(log_probabilities_add_up_to_one),
+		cmocka_unit_test(settings_out_of_range_are_named),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
