@@ -1,0 +1,54 @@
+/*
+ * The text of an answer while it is being written: bytes of tokens in, publishable text out.
+ *
+ * Held back are the bytes of a character that is not whole yet, and a text that a stop string may still come of. What
+ * goes out is valid UTF-8: bytes that can never become a character go out as U+FFFD.
+ */
+#ifndef DAEMON_ANSWER_H
+#define DAEMON_ANSWER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "error.h"
+#include "settings.h"
+
+/* Growing bytes, always followed by a NUL; zero-initialize, then text_release(). */
+struct text {
+	char *at;
+	size_t len, room;
+};
+
+int text_add(struct text *t, const char *bytes, size_t len, struct err *e);
+void text_cut(struct text *t, size_t from, size_t count); /* takes bytes out */
+void text_release(struct text *t);			  /* empty and usable afterwards */
+
+/* Appends bytes, with U+FFFD for those that are no UTF-8. */
+int text_add_valid(struct text *t, const char *bytes, size_t len, struct err *e);
+
+struct answer {
+	struct settings settings;
+	struct text held; /* valid UTF-8 but for an unfinished character at its end */
+	int32_t *id;	  /* tokens whose text did not go out yet, with their log-probabilities */
+	double *logprob;
+	size_t tokens, room;
+};
+
+void answer_init(struct answer *a, const struct settings *s);
+void answer_release(struct answer *a);
+
+/*
+ * Takes the bytes of one more token. What may go out is appended to `out`; with it go all tokens in id[], until
+ * answer_sent() forgets them. *stopped: a stop string has come; the text before it is out, the rest is dropped.
+ */
+int answer_take(struct answer *a, int32_t id, double logprob, const char *bytes, size_t len, struct text *out,
+		bool *stopped, struct err *e);
+
+/* The answer is over: what is held goes out, an unfinished character as U+FFFD. */
+int answer_end(struct answer *a, struct text *out, struct err *e);
+
+/* The tokens that are held have been told. */
+void answer_sent(struct answer *a);
+
+#endif

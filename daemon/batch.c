@@ -1,0 +1,84 @@
+/*
+ * Owns the step as the engine's thread does it. Sampling is part of it: logits are valid until the next step, and
+ * sorting a vocabulary is no work for the loop.
+ */
+#include "batch.h"
+
+#include <stdlib.h>
+
+#include "conversation.h"
+
+static void pick(struct batch *b, size_t i)
+{
+	struct entry *n = &b->entry[i];
+
+	n->token = sampler_pick(b->sampler, &n->how, model_logits(b->model, b->slice[i].first_logits), n->position,
+				n->recent, n->recents, &n->logprob);
+}
+
+static void score(struct batch *b, size_t i)
+{
+	const struct entry *n = &b->entry[i];
+	size_t vocab = (size_t)model_info(b->model)->vocab;
+
+	for (size_t k = 0; k < n->targets; k++)
+		n->logprobs[k] =
+			logits_logprob(model_logits(b->model, b->slice[i].first_logits + k), vocab, n->target[k]);
+}
+
+static void batch_run(struct job *j)
+{
+	struct batch *b = (struct batch *)j;
+	double began = clock_ms();
+
+	b->rc = model_step(b->model, b->slice, b->count, &b->err);
+	for (size_t i = 0; b->rc >= 0 && i < b->count; i++) {
+		if (b->slice[i].status)
+			continue;
+		if (b->entry[i].picks)
+			pick(b, i);
+		if (b->entry[i].targets)
+			score(b, i);
+	}
+	b->ms = clock_ms() - began;
+}
+
+int batch_new(struct model *m, size_t room, void (*done)(struct job *j, void *owner), struct batch **ret, struct err *e)
+{
+	struct batch *b = calloc(1, sizeof(*b));
+	int rc = b ? 0 : SINK_ENOMEM;
+
+	if (b) {
+		b->job = (struct job){ batch_run, done };
+		b->model = m;
+		b->room = room;
+		b->slice = calloc(room, sizeof(*b->slice));
+		b->entry = calloc(room, sizeof(*b->entry));
+		rc = b->slice && b->entry ? sampler_new((size_t)model_info(m)->vocab, &b->sampler, e) : SINK_ENOMEM;
+	}
+	if (rc < 0) {
+		batch_free(b);
+		return err_set(e, SINK_ENOMEM, "There is no memory for a batch of %zu conversations.", room);
+	}
+	*ret = b;
+	return 0;
+}
+
+void batch_free(struct batch *b)
+{
+	if (!b)
+		return;
+	sampler_free(b->sampler);
+	free(b->slice);
+	free(b->entry);
+	free(b);
+}
+
+void load_run(struct job *j)
+{
+	struct load *l = (struct load *)j;
+	double began = clock_ms();
+
+	l->rc = model_open(&l->options, &l->model, &l->err);
+	l->ms = clock_ms() - began;
+}

@@ -1,0 +1,80 @@
+/* Owns the report of `sinkd -t`. The model is opened as the daemon would open it, and closed again. */
+#include "check.h"
+
+#include <string.h>
+
+#include "log.h"
+#include "model.h"
+#include "policy.h"
+
+static void print_kernels(const struct model_info *m, FILE *to)
+{
+	for (const struct backend *const *b = kernels_all; *b; b++) {
+		struct err e;
+		int rc = (*b)->probe(&e);
+
+		fprintf(to, "kernels %-8s %s%s\n", (*b)->name, rc < 0 ? e.text : (*b)->about,
+			rc == 0 && strcmp((*b)->name, m->kernels) == 0 ? " (chosen)" : "");
+	}
+}
+
+static void print_model(const struct model_info *m, FILE *to)
+{
+	fprintf(to, "model           %s\n", m->path);
+	fprintf(to, "name            %s\n", m->name);
+	fprintf(to, "architecture    %s, %s, %.1f million parameters, %lld layers\n", m->arch, m->quantization,
+		(double)m->parameters / 1e6, (long long)m->layers);
+	fprintf(to, "vocabulary      %lld tokens, trained on %lld at once\n", (long long)m->vocab,
+		(long long)m->context);
+	fprintf(to, "turns           %s\n", m->turns);
+	fprintf(to, "threads         %d\n", m->threads);
+}
+
+static void print_cache(const struct conf *conf, struct model *m, FILE *to)
+{
+	size_t token = model_info(m)->token_bytes;
+	struct policy p;
+
+	fprintf(to, "cache           %.1f MiB in %zu pages\n", (double)conf->cache / 0x1p20,
+		arena_pages(model_arena(m)));
+	fprintf(to, "policy          %s\n", conf->policy);
+	if (policy_parse(conf->policy, &p, NULL) == 0 && !policy_is_dense(&p))
+		fprintf(to, "a conversation  at most %.1f MiB (%zu bytes a token)\n",
+			(double)token * (double)(policy_budget(&p) + conf->batch) / 0x1p20, token);
+}
+
+int check_print(const struct conf *conf, const char *file, FILE *to)
+{
+	const struct model_options o = {
+		.path = conf->model,
+		.kernels = conf->kernels,
+		.threads = (int)conf->threads,
+		.pin = conf->pin_threads,
+		.max_rows = (size_t)conf->batch,
+		.max_logits = 1,
+		.cache_bytes = (size_t)conf->cache,
+	};
+	struct model *m;
+	struct err e;
+	int rc;
+
+	fprintf(to, "configuration   %s\n", *file ? file : "no file");
+	fprintf(to, "listen          %s\n", conf->listen);
+	fflush(to);
+	if (!*conf->model) {
+		log_error("No model is given: say sinkd -t -m FILE, or set model in the configuration file.");
+		return SINK_ENOENT;
+	}
+	rc = model_open(&o, &m, &e);
+	if (rc < 0) {
+		log_error("%s", e.text);
+		return rc;
+	}
+	print_model(model_info(m), to);
+	print_kernels(model_info(m), to);
+	print_cache(conf, m, to);
+	if (*model_note(m))
+		log_warning("%s", model_note(m));
+	model_close(m);
+	return 0;
+}

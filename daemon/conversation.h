@@ -1,0 +1,141 @@
+/*
+ * A conversation: its name, messages, token log, cache, settings and state; and the table of all of them.
+ *
+ * The token log holds every token of the text in order: those that the cache has read, and behind them those that wait.
+ * It is what replay reads when the cache is gone, 4 bytes a token. A message is a range of it; tokens that `feed` put
+ * there belong to none.
+ *
+ * Ownership. All of it is the loop's. While `away` is set, a batch in the engine's thread names the cache and the log:
+ * neither is touched, and what would touch them waits (verb.h). While `encoding` is set, a text of the conversation is
+ * with the tokenizer: messages may be read, not changed. Calls of kv_*() but kv_new() also need all batches at home.
+ */
+#ifndef DAEMON_CONVERSATION_H
+#define DAEMON_CONVERSATION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "answer.h"
+#include "error.h"
+#include "kv.h"
+#include "msg.h"
+#include "sched.h"
+#include "settings.h"
+#include "stream.h"
+#include "token.h"
+#include "turn.h"
+
+enum state { STATE_IDLE, STATE_QUEUED, STATE_READING, STATE_ANSWERING, STATE_FAILED, STATES };
+
+/* What happens to a conversation; which of it may happen in which state is a table. */
+enum happening {
+	HAPPENS_PROMPT, /* tokens to be read, or a text that will become some */
+	HAPPENS_SERVED, /* the first of them are in a batch */
+	HAPPENS_READ,	/* the last of them were, and an answer begins */
+	HAPPENS_END,	/* the work is done, or was stopped */
+	HAPPENS_FAILURE,
+	HAPPENINGS,
+};
+
+struct message {
+	enum role role;
+	struct text text;
+	int64_t first_token, tokens; /* its range of the log, with the marks of its turn */
+	double time;
+	const char *finish; /* of an answer that ended; static */
+	bool raw;	    /* an answer without the marks of a turn, as `generate` makes it */
+};
+
+/* What a conversation is doing, from a prompt to its end. */
+struct work {
+	bool answers;	  /* an answer follows the reading */
+	int64_t message;  /* the answer's number; without one, that of the message being read */
+	int64_t prompt;	  /* number of the message that caused it, or -1 */
+	int64_t begin;	  /* tokens in the cache when it began */
+	int64_t cut;	  /* where `stop` cuts the log while the prompt is read */
+	int64_t total;	  /* tokens to be read before the answer */
+	int64_t replayed; /* that many of them had been read before */
+	int64_t generated, evicted;
+	double asked, served, read, first; /* ms of the monotonic clock */
+	double told;			   /* when the last `prefill` was */
+	struct answer answer;
+	struct request *request; /* a `feed` that waits for the end */
+};
+
+struct conversation {
+	TAILQ_ENTRY(conversation) by_use;
+	LIST_ENTRY(conversation) in_bucket;
+	char name[STREAM_NAME + 1];
+	enum state state;
+	struct settings settings;
+	struct policy policy;
+	bool pin_system; /* to be done when the system prompt is known */
+
+	struct message *message;
+	size_t messages, message_room;
+	bool begun;	/* what stands at the beginning was written, or fed */
+	bool turn_open; /* the last turn of the log was not closed by its marks */
+
+	struct tokens log;
+	struct kv *kv;	     /* NULL: not begun, or given up for others' sake */
+	struct kv_info seen; /* of the cache, when it was last at home */
+	int64_t evicted_told;
+	bool replays; /* a cache was lost: what is read is a replay */
+
+	struct stream *stream;
+	struct runner runner;
+	struct work work;
+	bool away, encoding;
+	double created, used; /* Unix seconds */
+};
+
+enum { BUCKETS = 1024 };
+
+struct conversations {
+	TAILQ_HEAD(conversation_list, conversation) by_use; /* last used first */
+	LIST_HEAD(, conversation) bucket[BUCKETS];
+	size_t count;
+};
+
+void conversations_init(struct conversations *t);
+
+/* SINK_EINVAL tells what is wrong with the name. */
+int conversation_check_name(const char *name, size_t len, struct err *e);
+/* The conversation of this name, or NULL with SINK_ENOENT. */
+struct conversation *conversation_find(struct conversations *t, const char *name, size_t len, struct err *e);
+
+/*
+ * An empty conversation. The name is checked; SINK_EEXIST when it is taken. The table owns it until
+ * conversation_remove(), which closes the stream and frees all but the cache: kv must be NULL by then.
+ */
+int conversation_new(struct conversations *t, const char *name, size_t len, size_t log_bytes, struct conversation **ret,
+		     struct err *e);
+void conversation_remove(struct conversations *t, struct conversation *c);
+int conversation_rename(struct conversations *t, struct conversation *c, const char *name, size_t len, struct err *e);
+/* A name that is free, of the form "chat-7". */
+void conversation_invent_name(struct conversations *t, char name[STREAM_NAME + 1]);
+/* It is the one used last. */
+void conversation_touch(struct conversations *t, struct conversation *c);
+
+/* Whether this may happen now; and lets it happen. */
+bool conversation_can(const struct conversation *c, enum happening h);
+void conversation_happens(struct conversation *c, enum happening h);
+bool conversation_busy(const struct conversation *c); /* queued, reading or answering */
+const char *state_name(enum state s);
+
+/* Appends a message; its text is copied. */
+int conversation_add(struct conversation *c, enum role role, const char *text, size_t len, struct err *e);
+/* Forgets messages and tokens from these on. The cache is the caller's business. */
+void conversation_cut(struct conversation *c, size_t messages, int64_t tokens);
+/* Tokens that the cache has yet to read. */
+int64_t conversation_waiting(const struct conversation *c);
+
+/* Writes `info`, as the protocol has it, under `key`. */
+void conversation_info(const struct conversation *c, struct out *o, const char *key);
+
+double clock_ms(void);	 /* monotonic */
+double clock_unix(void); /* seconds */
+
+#endif

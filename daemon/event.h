@@ -1,0 +1,28 @@
+/*
+ * The events of a conversation, one function each: encoded as the protocol has them and appended to its stream. An
+ * event that memory is missing for is logged and lost; its number goes to the next one.
+ */
+#ifndef DAEMON_EVENT_H
+#define DAEMON_EVENT_H
+
+#include "conversation.h"
+
+struct events;
+
+int events_new(struct events **ret, struct err *e);
+void events_free(struct events *v); /* NULL is fine */
+
+void event_message(struct events *v, struct conversation *c, size_t message);
+void event_answer(struct events *v, struct conversation *c);
+void event_prefill(struct events *v, struct conversation *c, int64_t done, double ms);
+/* A piece of the answer, with the tokens that the answer holds. */
+void event_text(struct events *v, struct conversation *c, const struct text *text);
+void event_evicted(struct events *v, struct conversation *c);
+void event_restored(struct events *v, struct conversation *c, int64_t tokens, double ms);
+void event_done(struct events *v, struct conversation *c, const char *finish, double now);
+void event_error(struct events *v, struct conversation *c, const struct err *why);
+void event_rewound(struct events *v, struct conversation *c, size_t messages);
+void event_renamed(struct events *v, struct conversation *c, const char *to);
+void event_removed(struct events *v, struct conversation *c);
+
+#endif

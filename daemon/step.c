@@ -1,0 +1,198 @@
+/*
+ * Owns the building of a batch and the carrying out of its results. When the pages of the cache run out, idle caches
+ * make room first; then those at work wait for each other; and when none of them can go on, the one asked last gives
+ * way.
+ */
+#include "step.h"
+
+#include <assert.h>
+
+#include "log.h"
+#include "score.h"
+#include "talk.h"
+
+/* The cache of a conversation that begins, or begins again. */
+static int make_cache(struct core *c, struct conversation *v, struct err *e)
+{
+	const struct kv_options o = { .policy = v->policy, .step = (size_t)c->conf.batch };
+
+	return kv_new(model_arena(c->model), &o, &v->kv, e);
+}
+
+/* What the scheduler asks of a conversation; false: it cannot go on. */
+static bool prepare(struct core *c, struct conversation *v)
+{
+	struct runner *r = &v->runner;
+	struct err e;
+
+	if (!v->kv && make_cache(c, v, &e) < 0) {
+		talk_fail(c, v, &e);
+		return false;
+	}
+	r->waiting = conversation_waiting(v);
+	r->room = (int64_t)kv_room(v->kv);
+	r->streams = v->state == STATE_ANSWERING;
+	r->wants = v->work.answers ? ROWS_LAST : ROWS_NONE;
+	if (r->waiting > 0 && r->room > 0)
+		return true;
+	err_set(&e, SINK_EBUSY, "The cache of the conversation is full at %lld tokens, and its policy forgets none.",
+		(long long)v->seen.tokens);
+	talk_fail(c, v, &e);
+	return false;
+}
+
+static void prepare_all(struct core *c)
+{
+	struct runner *r, *after;
+
+	for (r = TAILQ_FIRST(&c->sched.runners); r; r = after) {
+		after = TAILQ_NEXT(r, link);
+		if (r->kind == RUNS_CONVERSATION) {
+			prepare(c, r->owner);
+			continue;
+		}
+		score_prepare(r->owner);
+		if (!r->waiting)
+			score_take(c, r->owner, NULL); /* a single token, that nothing precedes */
+	}
+}
+
+static void serve(struct core *c, struct conversation *v)
+{
+	struct work *w = &v->work;
+
+	v->away = true;
+	conversation_happens(v, HAPPENS_SERVED);
+	if (w->served)
+		return;
+	w->served = w->told = clock_ms();
+	event_prefill(c->events, v, 0, 0);
+}
+
+static void fill(struct core *c, struct conversation *v, struct slice *slice, struct entry *n)
+{
+	int64_t count = (int64_t)v->runner.take, end = v->seen.tokens + count;
+	const struct settings *s = &v->work.answer.settings;
+	bool picks = v->work.answers && end == (int64_t)v->log.count;
+
+	serve(c, v);
+	*slice = (struct slice){ .kv = v->kv,
+				 .token = v->log.id + v->seen.tokens,
+				 .count = (size_t)count,
+				 .logits = picks ? LOGITS_LAST : LOGITS_NONE };
+	*n = (struct entry){ .owner = &v->runner, .picks = picks, .how = s->how, .position = end };
+	if (!picks)
+		return;
+	n->recents = end < s->how.penalty_last ? (size_t)end : (size_t)s->how.penalty_last;
+	n->recent = v->log.id + (size_t)end - n->recents;
+}
+
+void step_begin(struct core *c)
+{
+	struct batch *b = c->batch;
+	struct runner *chosen[4096]; /* the most that the option `batch` allows */
+	int rc;
+
+	if (c->phase != PHASE_READY || c->batch_away || !c->sched.count)
+		return;
+	prepare_all(c);
+	b->count = sched_plan(&c->sched, chosen, b->room);
+	if (!b->count)
+		return;
+	b->rows = b->prompts = 0;
+	for (size_t i = 0; i < b->count; i++) {
+		struct runner *r = chosen[i];
+
+		b->rows += r->take;
+		b->prompts += r->streams ? 0 : r->take;
+		if (r->kind == RUNS_SCORE)
+			score_fill(r->owner, &b->slice[i], &b->entry[i]);
+		else
+			fill(c, r->owner, &b->slice[i], &b->entry[i]);
+	}
+	c->batch_away = true;
+	c->batch_gone = clock_ms();
+	rc = worker_give(c->engine, &b->job, NULL);
+	assert(rc == 0); /* the pipe of a worker that has at most one job is never full */
+	(void)rc;
+}
+
+static void carry_out(struct core *c, struct conversation *v, const struct slice *s, const struct entry *n)
+{
+	c->tokens_read += v->state == STATE_ANSWERING ? 0 : (int64_t)s->count;
+	kv_info(v->kv, &v->seen);
+	talk_read(c, v);
+	if (n->picks && v->state == STATE_ANSWERING)
+		talk_token(c, v, n->token, n->logprob);
+}
+
+static void fail(struct core *c, struct runner *r, const struct err *why)
+{
+	if (r->kind == RUNS_SCORE)
+		score_fail(c, r->owner, why);
+	else
+		talk_fail(c, r->owner, why);
+}
+
+/* The starved one that was asked last; scores before conversations. */
+static struct runner *last_asked(const struct batch *b)
+{
+	struct runner *last = NULL;
+
+	for (size_t i = 0; i < b->count; i++) {
+		struct runner *r = b->entry[i].owner;
+		const struct conversation *v = r->owner, *w = last ? last->owner : NULL;
+
+		if (b->slice[i].status != SINK_EBUSY)
+			continue;
+		if (r->kind == RUNS_SCORE)
+			return r;
+		if (!w || v->work.asked > w->work.asked)
+			last = r;
+	}
+	return last;
+}
+
+/* Some slices found no page. `moved`: others did move, and will give pages back one day. */
+static void find_space(struct core *c, const struct batch *b, bool moved)
+{
+	static const struct err full = { SINK_EBUSY,
+					 "The memory for caches (option cache) is full, and all of it is in use." };
+
+	if (!core_make_space(c) && !moved)
+		fail(c, last_asked(b), &full);
+}
+
+void step_done(struct job *j, void *owner)
+{
+	static const struct err refused = { SINK_EINVAL, "The engine refused the tokens." };
+	struct batch *b = (struct batch *)j;
+	struct core *c = owner;
+	bool starved = false, moved = false;
+
+	c->batch_away = false;
+	sched_learn(&c->sched, b->rows, b->prompts, b->ms);
+	for (size_t i = 0; i < b->count; i++) {
+		struct runner *r = b->entry[i].owner;
+
+		if (r->kind == RUNS_CONVERSATION)
+			((struct conversation *)r->owner)->away = false;
+	}
+	for (size_t i = 0; i < b->count; i++) {
+		struct runner *r = b->entry[i].owner;
+		int status = b->rc < 0 ? b->rc : b->slice[i].status;
+
+		if (status == SINK_EBUSY && b->rc >= 0)
+			starved = true;
+		else if (status < 0)
+			fail(c, r, b->rc < 0 ? &b->err : &refused);
+		else if (r->kind == RUNS_SCORE)
+			score_take(c, r->owner, &b->slice[i]);
+		else
+			carry_out(c, r->owner, &b->slice[i], &b->entry[i]);
+		moved = moved || status == 0;
+	}
+	if (starved)
+		find_space(c, b, moved);
+	c->pages_free = arena_pages_free(model_arena(c->model));
+}

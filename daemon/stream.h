@@ -1,0 +1,80 @@
+/*
+ * A stream: the log of a conversation's events, and the cursors of those who read it.
+ *
+ * Events are numbered from 1 without gaps and kept, encoded, in a bounded buffer; the oldest go first. There are no
+ * queues: a reader is an attachment, which is a cursor into the buffer and a credit in bytes. What a reader does not
+ * take costs nobody anything, and one that falls behind the oldest kept event is told so and ends.
+ *
+ * An event is stored without the conversation's name, which is put in when it is sent: a reader sees the name under
+ * which it attached until it has read a later `renamed` event, and the new one from then on. So a client that tells its
+ * conversations apart by name is never sent an event under a name that it does not know yet, or no more.
+ */
+#ifndef DAEMON_STREAM_H
+#define DAEMON_STREAM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "error.h"
+
+enum { STREAM_NAME = 64 }; /* most bytes of a name */
+
+struct stream;
+struct segment;
+
+/* A reader. The fields down to `credit` may be read; `credit` may be raised. */
+struct attachment {
+	LIST_ENTRY(attachment) of_stream;
+	LIST_ENTRY(attachment) of_peer; /* for the owner of the peer */
+	uint64_t id;
+	void *peer;
+	struct stream *stream;
+	int64_t next;	/* number of the event that it is sent next */
+	int64_t credit; /* bytes; the last event may overdraw it */
+
+	struct segment *segment; /* where `next` lies; NULL: at the end of a log that was empty */
+	size_t offset;
+	int64_t since; /* renames from this event on are news to it */
+	bool lost;     /* its next event was dropped */
+	char name[STREAM_NAME + 1];
+};
+
+/* `limit`: most bytes of events kept; the newest event is kept whatever its size. */
+int stream_new(size_t limit, struct stream **ret, struct err *e);
+
+/* No event follows. The stream frees itself when its last attachment is gone; NULL is fine. */
+void stream_close(struct stream *s);
+
+int64_t stream_first(const struct stream *s); /* number of the oldest kept event; stream_next() when there is none */
+int64_t stream_next(const struct stream *s);  /* number of the next event */
+size_t stream_readers(const struct stream *s);
+bool stream_closed(const struct stream *s);
+
+/*
+ * Appends the event number stream_next(): `frame` is its MessagePack map (of at most 12 pairs) without `conversation`.
+ * `to` is NULL, or for a `renamed` event the new name, which is sent as the field `to`.
+ */
+int stream_append(struct stream *s, const void *frame, size_t size, const char *to, struct err *e);
+
+/*
+ * Attaches a reader at event `from`, under the conversation's present name. SINK_EGONE: `from` is dropped; SINK_EINVAL:
+ * beyond the next event. The attachment is the stream's and the peer's; stream_detach() ends it.
+ */
+int stream_attach(struct stream *s, const char *name, int64_t from, struct attachment **ret, struct err *e);
+/* Moves the reader to `from`, with the same errors, and unchanged by them. */
+int stream_seek(struct attachment *a, const char *name, int64_t from, struct err *e);
+void stream_detach(struct attachment *a);
+
+/* Sends a frame to a peer: 0, SINK_EBUSY (not now), or SINK_ECONN (the peer is gone). */
+typedef int stream_send(void *arg, void *peer, const void *frame, size_t size);
+
+/*
+ * Sends what the reader's credit allows. 0: it has all that it can get now; SINK_EBUSY and SINK_ECONN as from send();
+ * SINK_EGONE: it was too slow and its next event is dropped; SINK_ENOENT: the stream is closed and it has read its
+ * last. The attachment lives on in every case.
+ */
+int stream_pump(struct attachment *a, stream_send *send, void *arg);
+
+#endif

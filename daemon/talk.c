@@ -1,0 +1,289 @@
+/*
+ * Owns the steps from a prompt to the end of its answer. Each is short, in the order in which they happen below; the
+ * table in conversation.c says which may follow which.
+ */
+#include "talk.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "log.h"
+
+enum { EVICTED_TOLD = 256, PREFILL_EVERY_MS = 100 };
+
+int talk_begin(struct core *core, struct conversation *c, bool answers, const struct settings *s, struct err *e)
+{
+	if (!conversation_can(c, HAPPENS_PROMPT))
+		return err_set(e, SINK_EBUSY, "The conversation \"%s\" is %s; stop it or wait.", c->name,
+			       state_name(c->state));
+	conversation_happens(c, HAPPENS_PROMPT);
+	conversation_touch(&core->table, c);
+	answer_release(&c->work.answer);
+	c->work = (struct work){ .answers = answers, .prompt = -1, .asked = clock_ms() };
+	answer_init(&c->work.answer, s);
+	c->work.begin = c->work.cut = c->seen.tokens;
+	c->work.message = (int64_t)c->messages;
+	c->work.evicted = c->seen.evicted;
+	return 0;
+}
+
+int talk_append(struct core *core, struct conversation *c, const int32_t *id, size_t count, struct err *e)
+{
+	size_t most = (size_t)core->conf.log_tokens;
+
+	if (count > most || c->log.count > most - count)
+		return err_set(e, SINK_EBUSY, "The conversation would be longer than %zu tokens (log-tokens).", most);
+	return tokens_append(&c->log, id, count, e);
+}
+
+int talk_queue(struct core *core, struct conversation *c, int64_t prompt, int64_t cut, int64_t open, struct err *e)
+{
+	struct work *w = &c->work;
+
+	w->message = prompt >= 0 ? prompt : (int64_t)c->messages;
+	if (w->answers) {
+		if (conversation_add(c, ROLE_ASSISTANT, "", 0, e) < 0)
+			return SINK_ENOMEM;
+		w->message = (int64_t)c->messages - 1;
+		c->message[w->message].first_token = open;
+		c->message[w->message].raw = open == (int64_t)c->log.count;
+	}
+	w->prompt = prompt;
+	w->cut = cut;
+	w->begin = c->seen.tokens;
+	w->total = conversation_waiting(c);
+	w->replayed = c->replays ? w->cut - w->begin : 0;
+	sched_add(&core->sched, &c->runner);
+	return 0;
+}
+
+static void tell_evicted(struct core *core, struct conversation *c, int64_t least)
+{
+	if (c->seen.evicted - c->evicted_told < least)
+		return;
+	event_evicted(core->events, c);
+	c->evicted_told = c->seen.evicted;
+}
+
+/* The work is over, whatever became of it. */
+static void leave(struct core *core, struct conversation *c)
+{
+	sched_remove(&core->sched, &c->runner);
+	answer_release(&c->work.answer);
+	conversation_touch(&core->table, c);
+}
+
+void talk_abandon(struct core *core, struct conversation *c)
+{
+	conversation_happens(c, HAPPENS_END);
+	leave(core, c);
+}
+
+/* What is held of the text goes out. */
+static void publish(struct core *core, struct conversation *c, const struct text *text)
+{
+	struct answer *a = &c->work.answer;
+	struct err e;
+
+	if (!text->len && (!a->tokens || a->held.len))
+		return;
+	if (text->len && text_add(&c->message[c->work.message].text, text->at, text->len, &e) < 0)
+		log_error("\"%s\": %s", c->name, e.text);
+	event_text(core->events, c, text);
+	answer_sent(a);
+}
+
+static void end_answer(struct core *core, struct conversation *c, const char *finish)
+{
+	struct message *m = &c->message[c->work.message];
+	struct text rest = { 0 };
+
+	if (answer_end(&c->work.answer, &rest, NULL) == 0)
+		publish(core, c, &rest);
+	text_release(&rest);
+	m->tokens = (int64_t)c->log.count - m->first_token;
+	m->finish = finish;
+	tell_evicted(core, c, 1);
+	event_done(core->events, c, finish, clock_ms());
+}
+
+/* A `feed` was read. */
+static void answer_feed(struct core *core, struct conversation *c)
+{
+	struct request *r = c->work.request;
+	struct out *o;
+
+	if (!r)
+		return;
+	c->work.request = NULL;
+	o = core_reply_begin(core, r);
+	conversation_info(c, o, "conversation");
+	out_int(o, "tokens", c->seen.tokens - c->work.cut);
+	core_reply(core, r);
+}
+
+static void finish(struct core *core, struct conversation *c, const char *how)
+{
+	conversation_happens(c, HAPPENS_END);
+	if (c->work.answers)
+		end_answer(core, c, how);
+	else
+		tell_evicted(core, c, 1);
+	leave(core, c);
+	answer_feed(core, c);
+}
+
+void talk_read(struct core *core, struct conversation *c)
+{
+	struct work *w = &c->work;
+	double now = clock_ms();
+	int64_t done = c->seen.tokens - w->begin;
+
+	if (c->state != STATE_READING)
+		return;
+	if (c->replays && c->seen.tokens >= w->cut) {
+		event_restored(core->events, c, w->replayed, now - w->served);
+		c->replays = false;
+	}
+	if (done < w->total) {
+		if (now - w->told >= PREFILL_EVERY_MS) {
+			event_prefill(core->events, c, done, now - w->served);
+			w->told = now;
+		}
+		tell_evicted(core, c, EVICTED_TOLD);
+		return;
+	}
+	event_prefill(core->events, c, done, now - w->served);
+	tell_evicted(core, c, 1);
+	if (!w->answers) {
+		finish(core, c, "end");
+		return;
+	}
+	conversation_happens(c, HAPPENS_READ);
+	c->turn_open = true;
+	w->read = now;
+	event_answer(core->events, c);
+}
+
+void talk_token(struct core *core, struct conversation *c, int32_t id, double logprob)
+{
+	const struct vocab *v = model_vocab(core->model);
+	const struct gguf_str piece = vocab_piece(v, id, false);
+	struct work *w = &c->work;
+	struct text out = { 0 };
+	struct err e;
+	bool stopped = false;
+
+	core->tokens_written++;
+	if (!w->first)
+		w->first = clock_ms();
+	if (talk_append(core, c, &id, 1, &e) < 0) {
+		talk_fail(core, c, &e);
+		return;
+	}
+	tell_evicted(core, c, EVICTED_TOLD);
+	if (vocab_is_end(v, id)) {
+		finish(core, c, "end");
+		return;
+	}
+	w->generated++;
+	if (answer_take(&w->answer, id, logprob, piece.at, piece.len, &out, &stopped, &e) < 0) {
+		text_release(&out);
+		talk_fail(core, c, &e);
+		return;
+	}
+	publish(core, c, &out);
+	text_release(&out);
+	if (stopped)
+		finish(core, c, "stop");
+	else if (w->answer.settings.max_tokens && w->generated >= w->answer.settings.max_tokens)
+		finish(core, c, "length");
+}
+
+/* While a prompt is read, a stop leaves what was read of it; the rest of its tokens is forgotten. */
+static void cut_prompt(struct conversation *c)
+{
+	struct work *w = &c->work;
+	int64_t left = c->seen.tokens > w->cut ? c->seen.tokens : w->cut;
+
+	if (c->log.count > (size_t)left)
+		c->log.count = (size_t)left;
+	c->turn_open = left > w->cut;
+	for (size_t i = c->messages; i-- > 0;) {
+		struct message *m = &c->message[i];
+
+		if (m->first_token + m->tokens <= left && m->first_token <= left)
+			break;
+		m->first_token = m->first_token < left ? m->first_token : left;
+		m->tokens = left - m->first_token;
+	}
+}
+
+void talk_stop(struct core *core, struct conversation *c)
+{
+	if (c->state != STATE_ANSWERING)
+		cut_prompt(c);
+	finish(core, c, "stopped");
+}
+
+void talk_fail(struct core *core, struct conversation *c, const struct err *why)
+{
+	struct request *r = c->work.request;
+
+	if (!conversation_busy(c))
+		return;
+	log_warning("\"%s\": %s", c->name, why->text);
+	if (c->state != STATE_ANSWERING)
+		cut_prompt(c);
+	conversation_happens(c, HAPPENS_FAILURE);
+	event_error(core->events, c, why);
+	if (c->work.answers)
+		end_answer(core, c, "error");
+	leave(core, c);
+	c->work.request = NULL;
+	if (r)
+		core_refuse(core, r, why);
+}
+
+void talk_drop_cache(struct conversation *c)
+{
+	kv_free(c->kv);
+	c->kv = NULL;
+	c->replays = c->replays || c->seen.tokens > 0;
+	c->seen = (struct kv_info){ 0 };
+	c->evicted_told = 0;
+}
+
+bool talk_trim(struct conversation *c, int64_t count)
+{
+	bool cut = true;
+
+	if (!c->kv || c->seen.tokens <= count)
+		return true;
+	if (kv_rewind(c->kv, count, NULL) < 0) {
+		talk_drop_cache(c);
+		cut = false;
+	} else {
+		kv_info(c->kv, &c->seen);
+		if (c->evicted_told > c->seen.evicted)
+			c->evicted_told = c->seen.evicted;
+	}
+	return cut;
+}
+
+void talk_rewind(struct core *core, struct conversation *c, size_t messages, const char **by)
+{
+	assert(!conversation_busy(c) && !c->away);
+	*by = "cache";
+	if (messages < c->messages) {
+		int64_t tokens = c->message[messages].first_token;
+
+		if (!talk_trim(c, tokens))
+			*by = "replay";
+		conversation_cut(c, messages, tokens);
+		c->turn_open = false;
+		c->begun = tokens > 0;
+		event_rewound(core->events, c, messages);
+	}
+	conversation_touch(&core->table, c);
+}

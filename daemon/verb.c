@@ -1,0 +1,375 @@
+/*
+ * Owns the table of verbs, the order in which requests are served, and the verbs that speak of the daemon as a whole. A
+ * frame is hostile until msg_parse() has read it.
+ */
+#include "verb.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "verb_table.h"
+
+enum { WAITING_MOST = 1000, PATH_SHOWN = 32 };
+
+struct verb {
+	const char *name;
+	int needs;
+	verb_function *run;
+};
+
+static verb_function hello_again, status, models, shut_down;
+
+static const struct verb verbs[] = {
+	{ "hello", NEEDS_NOTHING, hello_again },
+	{ "new", NEEDS_NOTHING, verb_new },
+	{ "say", NEEDS_HOME, verb_say },
+	{ "regenerate", NEEDS_CACHES, verb_regenerate },
+	{ "rewind", NEEDS_CACHES, verb_rewind },
+	{ "fork", NEEDS_CACHES, verb_fork },
+	{ "list", NEEDS_NOTHING, verb_list },
+	{ "show", NEEDS_NOTHING, verb_show },
+	{ "log", NEEDS_NOTHING, verb_log },
+	{ "rename", NEEDS_NOTHING, verb_rename },
+	{ "remove", NEEDS_CACHES, verb_remove },
+	{ "stop", NEEDS_HOME, verb_stop },
+	{ "attach", NEEDS_NOTHING, verb_attach },
+	{ "detach", NEEDS_NOTHING, verb_detach },
+	{ "credit", NEEDS_NOTHING, verb_credit },
+	{ "feed", NEEDS_HOME, verb_feed },
+	{ "generate", NEEDS_CACHES, verb_generate },
+	{ "tokenize", NEEDS_NOTHING, verb_tokenize },
+	{ "detokenize", NEEDS_NOTHING, verb_detokenize },
+	{ "score", NEEDS_CACHES, verb_score },
+	{ "status", NEEDS_NOTHING, status },
+	{ "models", NEEDS_NOTHING, models },
+	{ "shutdown", NEEDS_NOTHING, shut_down },
+};
+
+static const struct verb *verb_named(const char *name, size_t len)
+{
+	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
+		if (strlen(verbs[i].name) == len && memcmp(verbs[i].name, name, len) == 0)
+			return &verbs[i];
+	return NULL;
+}
+
+/* The daemon itself. */
+
+static void write_model(const struct core *c, struct out *o)
+{
+	const struct model_info *m = model_info(c->model);
+
+	out_map(o, "model");
+	out_str(o, "name", m->name);
+	out_str(o, "path", m->path);
+	out_str(o, "arch", m->arch);
+	out_str(o, "quantization", m->quantization);
+	out_str(o, "kernels", m->kernels);
+	out_str(o, "turns", m->turns);
+	out_int(o, "threads", m->threads);
+	out_int(o, "context", m->context);
+	out_int(o, "vocab", m->vocab);
+	out_int(o, "bytes", (int64_t)m->bytes);
+	out_int(o, "parameters", (int64_t)m->parameters);
+	out_int(o, "layers", m->layers);
+	out_int(o, "token_bytes", (int64_t)m->token_bytes);
+	out_end(o);
+}
+
+static void write_self(const struct core *c, struct out *o)
+{
+	out_str(o, "server", "sinkd " PACKAGE_VERSION);
+	out_int(o, "pid", getpid());
+	out_int(o, "instance", (int64_t)c->instance);
+}
+
+static int hello_again(struct core *c, struct request *r, struct err *e)
+{
+	struct out *o;
+
+	(void)e;
+	o = core_reply_begin(c, r);
+	out_int(o, "protocol", SINK_PROTOCOL);
+	write_self(c, o);
+	write_model(c, o);
+	out_map(o, "limits");
+	out_int(o, "message_bytes", c->conf.message_bytes);
+	out_int(o, "conversations", c->conf.conversations);
+	out_int(o, "log_bytes", c->conf.log_bytes);
+	out_end(o);
+	core_reply(c, r);
+	return 0;
+}
+
+/* Pages of this process in memory, as the system counts them. */
+static int64_t resident_bytes(void)
+{
+	long pages = 0;
+	FILE *from = fopen("/proc/self/statm", "re");
+
+	if (!from)
+		return 0;
+	if (fscanf(from, "%*s %ld", &pages) != 1)
+		pages = 0;
+	fclose(from);
+	return (int64_t)pages * sysconf(_SC_PAGESIZE);
+}
+
+static void write_steps(const struct core *c, struct out *o)
+{
+	struct sched_times t;
+
+	sched_times(&c->sched, &t);
+	out_int(o, "steps", c->sched.steps);
+	out_map(o, "step_ms");
+	out_float(o, "median", t.median);
+	out_float(o, "p99", t.p99);
+	out_float(o, "max", t.max);
+	out_end(o);
+}
+
+static int status(struct core *c, struct request *r, struct err *e)
+{
+	struct out *o = core_reply_begin(c, r);
+	const struct arena *a = model_arena(c->model);
+	struct core_counts n;
+
+	(void)e;
+	core_count(c, &n);
+	write_self(c, o);
+	out_float(o, "uptime", (clock_ms() - c->started) / 1e3);
+	out_str(o, "state", c->phase == PHASE_STOPPING ? "stopping" : "ready");
+	write_model(c, o);
+	out_int(o, "conversations", (int64_t)c->table.count);
+	out_int(o, "answering", (int64_t)n.answering);
+	out_int(o, "queued", (int64_t)n.queued);
+	out_int(o, "clients", (int64_t)c->peers.count);
+	out_int(o, "attachments", (int64_t)c->peers.attachments);
+	out_int(o, "pages", (int64_t)arena_pages(a));
+	out_int(o, "pages_free", (int64_t)c->pages_free);
+	out_int(o, "page_bytes", (int64_t)arena_page_bytes(a));
+	out_int(o, "resident_bytes", resident_bytes());
+	out_int(o, "tokens_read", c->tokens_read);
+	out_int(o, "tokens_written", c->tokens_written);
+	write_steps(c, o);
+	out_str(o, "endpoint", c->conf.listen);
+	core_reply(c, r);
+	return 0;
+}
+
+static int models(struct core *c, struct request *r, struct err *e)
+{
+	struct out *o = core_reply_begin(c, r);
+
+	(void)e;
+	out_array(o, "models");
+	out_map(o, NULL);
+	out_str(o, "name", model_info(c->model)->name);
+	out_str(o, "path", model_info(c->model)->path);
+	out_bool(o, "loaded", true);
+	out_end(o);
+	out_end(o);
+	core_reply(c, r);
+	return 0;
+}
+
+static int shut_down(struct core *c, struct request *r, struct err *e)
+{
+	const struct peer *p = peer_by_serial(&c->peers, r->peer);
+
+	(void)e;
+	log_info("Client \"%s\" asks for the end.", p ? p->name : "?");
+	core_reply_begin(c, r);
+	core_reply(c, r);
+	core_stop(c);
+	return 0;
+}
+
+/* Requests. */
+
+static void run(struct core *c, struct request *r)
+{
+	struct err e;
+
+	if (c->phase == PHASE_STOPPING)
+		err_set(&e, SINK_EBUSY, "The daemon is stopping.");
+	else if (r->verb->run(c, r, &e) == 0)
+		return;
+	core_refuse(c, r, &e);
+}
+
+static bool same_conversation(const struct request *a, const struct request *b)
+{
+	size_t an, bn;
+	const char *as = val_str(val_get(a->root, "conversation"), &an);
+	const char *bs = val_str(val_get(b->root, "conversation"), &bn);
+
+	return as && bs && an == bn && memcmp(as, bs, an) == 0;
+}
+
+/* Whether it must wait: for what it needs, or for one that came earlier to the same conversation. */
+static bool must_wait(struct core *c, const struct request *r)
+{
+	const struct request *earlier;
+	struct conversation *v;
+
+	if (r->verb->needs == NEEDS_NOTHING)
+		return false;
+	if (r->verb->needs == NEEDS_CACHES && c->batch_away)
+		return true;
+	if (verb_conversation(c, r, &v, NULL) == 0 && (v->away || v->encoding))
+		return true;
+	TAILQ_FOREACH(earlier, &c->waiting, link)
+	{
+		if (earlier == r)
+			break;
+		if (same_conversation(earlier, r))
+			return true;
+	}
+	return false;
+}
+
+void verb_admit(struct core *c, struct request *r)
+{
+	struct err e;
+
+	if (!must_wait(c, r)) {
+		run(c, r);
+		return;
+	}
+	if (c->waiting_count >= WAITING_MOST)
+		err_set(&e, SINK_EBUSY, "Too many requests are waiting; try again later.");
+	else if (core_hold(c, r, &e) == 0) {
+		TAILQ_INSERT_TAIL(&c->waiting, r, link);
+		c->waiting_count++;
+		return;
+	}
+	core_refuse(c, r, &e);
+}
+
+void verb_retry(struct core *c)
+{
+	struct request *r, *after;
+
+	for (r = TAILQ_FIRST(&c->waiting); r; r = after) {
+		after = TAILQ_NEXT(r, link);
+		if (must_wait(c, r))
+			continue;
+		TAILQ_REMOVE(&c->waiting, r, link);
+		c->waiting_count--;
+		run(c, r);
+	}
+}
+
+/* Frames. */
+
+static void refuse_stranger(struct core *c, const struct sender *from, int64_t id, const struct err *why)
+{
+	struct peer stranger = { .id_len = from->id_len, .fd = -1 };
+	struct out *o = c->reply;
+	const void *frame;
+	size_t size;
+
+	memcpy(stranger.id, from->id, from->id_len);
+	out_reset(o);
+	out_map(o, NULL);
+	out_int(o, "id", id);
+	out_map(o, "error");
+	out_str(o, "code", err_name(why->code));
+	out_str(o, "text", why->text);
+	out_end(o);
+	out_end(o);
+	if (!out_ok(o))
+		return;
+	frame = out_data(o, &size);
+	c->send(c->send_arg, &stranger, frame, size); /* one that does not read its errors loses them */
+}
+
+void verb_refuse_frame(struct core *c, const struct sender *from, const struct err *why)
+{
+	log_debug("A frame is refused: %s", why->text);
+	refuse_stranger(c, from, 0, why);
+}
+
+static int greet(struct core *c, const struct sender *from, const struct val *root, struct peer **peer, struct err *e)
+{
+	char name[PEER_NAME_MOST + 1] = "";
+	const char *client = "";
+	size_t len = 0;
+	int64_t protocol;
+
+	if (msg_int(root, "protocol", INT64_MIN, INT64_MAX, &protocol, e) < 0 ||
+	    msg_str(root, "client", 4096, &client, &len, e) < 0)
+		return SINK_EINVAL;
+	if (protocol != SINK_PROTOCOL)
+		return err_set(e, SINK_EPROTO, "This daemon speaks version %d of the protocol, not %lld.",
+			       SINK_PROTOCOL, (long long)protocol);
+	if (!*peer && c->peers.count >= (size_t)c->conf.clients)
+		return err_set(e, SINK_EBUSY, "There are %zu clients already (option clients).", c->peers.count);
+	for (size_t i = 0; i < len && i < PEER_NAME_MOST; i++) /* it goes into the log */
+		name[i] = client[i] >= ' ' && client[i] < 0x7f ? client[i] : '?';
+	if (!*peer && peer_new(&c->peers, from->id, from->id_len, name, peer, e) < 0)
+		return SINK_ENOMEM;
+	(*peer)->fd = from->fd;
+	log_debug("Client \"%s\" says hello.", name);
+	return 0;
+}
+
+/* Reads what every request has. *id is set as soon as it is known. */
+static int read_request(struct core *c, const struct sender *from, const struct val *root, struct peer **peer,
+			const struct verb **verb, int64_t *id, struct err *e)
+{
+	const char *op;
+	size_t len;
+
+	if (msg_int(root, "id", 1, INT64_MAX, id, e) < 0 || msg_str(root, "op", 4096, &op, &len, e) < 0)
+		return SINK_EINVAL;
+	*verb = verb_named(op, len);
+	if (!*verb)
+		return err_set(e, SINK_EPROTO, "There is no verb \"%.*s\".", (int)(len < PATH_SHOWN ? len : PATH_SHOWN),
+			       op);
+	if ((*verb)->run == hello_again)
+		return greet(c, from, root, peer, e);
+	if (!*peer)
+		return err_set(e, SINK_EPROTO, "The first message must be a hello.");
+	return 0;
+}
+
+void verb_dispatch(struct core *c, const struct sender *from, const void *frame, size_t size)
+{
+	struct peer *peer = peer_find(&c->peers, from->id, from->id_len);
+	struct request *r;
+	struct msg *m;
+	struct err e;
+	int64_t id = 0;
+	const struct verb *verb;
+
+	if (size > (size_t)c->conf.message_bytes) {
+		err_set(&e, SINK_EFORMAT, "The message has %zu bytes; at most %lld are taken.", size,
+			(long long)c->conf.message_bytes);
+		verb_refuse_frame(c, from, &e);
+		return;
+	}
+	if (msg_parse(frame, size, &m, &e) < 0) {
+		verb_refuse_frame(c, from, &e);
+		return;
+	}
+	if (read_request(c, from, msg_root(m), &peer, &verb, &id, &e) < 0) {
+		refuse_stranger(c, from, id, &e);
+		msg_free(m);
+		return;
+	}
+	r = calloc(1, sizeof(*r));
+	if (!r) {
+		refuse_stranger(c, from, id, &(struct err){ SINK_ENOMEM, "There is no memory for the request." });
+		msg_free(m);
+		return;
+	}
+	*r = (struct request){
+		.verb = verb, .msg = m, .root = msg_root(m), .size = size, .id = id, .peer = peer->serial
+	};
+	verb_admit(c, r);
+}
