@@ -1,0 +1,121 @@
+/*
+ * One poll(2) over the daemon's descriptor, the signals and perhaps the keyboard. The daemon's events come first as
+ * long as there are any: libsink may hold some that its descriptor no longer tells of.
+ */
+#include "follow.h"
+
+#include <poll.h>
+#include <stdbool.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "fail.h"
+
+enum { SLICE_MS = 500 }; /* libsink is looked at this often, so that it can reconnect */
+
+int64_t follow_clock(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+void follow_open(struct follow *f, struct sink *s, double seconds)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGWINCH);
+	*f = (struct follow){ .sink = s, .deadline = -1, .lost = -1 };
+	sigprocmask(SIG_BLOCK, &set, &f->before);
+	f->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (f->signals < 0)
+		sigprocmask(SIG_SETMASK, &f->before, NULL);
+	if (seconds > 0)
+		f->deadline = follow_clock() + (int64_t)(seconds < 1e9 ? seconds * 1000 : 1e12);
+}
+
+void follow_close(struct follow *f)
+{
+	if (f->signals < 0)
+		return;
+	close(f->signals);
+	sigprocmask(SIG_SETMASK, &f->before, NULL);
+	f->signals = -1;
+}
+
+/* Whether the connection has just been lost, or has been for too long: FOLLOW_AWAY, FOLLOW_LOST; else FOLLOW_EVENT. */
+static enum follow_what connection(struct follow *f)
+{
+	if (sink_connected(f->sink)) {
+		f->lost = -1;
+		return FOLLOW_EVENT;
+	}
+	if (f->lost < 0) {
+		f->lost = follow_clock();
+		return FOLLOW_AWAY;
+	}
+	return follow_clock() - f->lost >= FOLLOW_PATIENCE_MS ? FOLLOW_LOST : FOLLOW_EVENT;
+}
+
+static bool take_signal(struct follow *f, int *sig)
+{
+	struct signalfd_siginfo info;
+
+	if (f->signals < 0 || read(f->signals, &info, sizeof(info)) != (ssize_t)sizeof(info))
+		return false;
+	*sig = (int)info.ssi_signo;
+	return true;
+}
+
+/* What poll(2) is to wait for at most. */
+static int time_left(const struct follow *f)
+{
+	int64_t left = f->deadline < 0 ? SLICE_MS : f->deadline - follow_clock();
+
+	return left < 0 ? 0 : left < SLICE_MS ? (int)left : SLICE_MS;
+}
+
+enum follow_what follow_next(struct follow *f, int input, struct sink_reply **ev, int *sig)
+{
+	for (;;) {
+		struct pollfd p[] = {
+			{ .fd = sink_fd(f->sink), .events = POLLIN },
+			{ .fd = f->signals, .events = POLLIN },
+			{ .fd = input, .events = POLLIN },
+		};
+
+		enum follow_what line;
+
+		/* Keys before events: a long replay must not keep a person from leaving. */
+		if (poll(&p[1], 2, 0) > 0) {
+			if (take_signal(f, sig))
+				return FOLLOW_SIGNAL;
+			if (p[2].revents)
+				return FOLLOW_INPUT;
+		}
+		*ev = sink_event(f->sink, 0);
+		if (*ev)
+			return FOLLOW_EVENT;
+		if (sink_error(f->sink))
+			return FOLLOW_LOST;
+		line = connection(f);
+		if (line != FOLLOW_EVENT)
+			return line;
+		if (f->deadline >= 0 && follow_clock() >= f->deadline)
+			return FOLLOW_TIMEOUT;
+		poll(p, 3, time_left(f));
+	}
+}
+
+int follow_lost(const struct follow *f)
+{
+	if (sink_error(f->sink))
+		return fail_sink(f->sink);
+	return fail(FAIL_UNREACHABLE, "The daemon went away and did not come back.");
+}

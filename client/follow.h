@@ -1,0 +1,48 @@
+/*
+ * Waiting: for events of the daemon, for a person's keys, for signals and for a time limit, in one place.
+ *
+ * While a follow is open, SIGINT, SIGTERM, SIGHUP and SIGWINCH do not interrupt the process: they are handed out
+ * between two events, so that no answer is left half written. A connection that is lost is waited for, since the daemon
+ * may be restarting and libsink comes back at the cursor; only after FOLLOW_PATIENCE_MS it is given up.
+ */
+#ifndef CLIENT_FOLLOW_H
+#define CLIENT_FOLLOW_H
+
+#include <signal.h>
+#include <stdint.h>
+
+#include "sink.h"
+
+enum { FOLLOW_PATIENCE_MS = 10000 };
+
+enum follow_what {
+	FOLLOW_EVENT,	/* *ev is an event; the caller frees it */
+	FOLLOW_INPUT,	/* the input descriptor can be read */
+	FOLLOW_SIGNAL,	/* *signal came */
+	FOLLOW_AWAY,	/* the connection is lost for now; said once, then waited for */
+	FOLLOW_TIMEOUT, /* the time given to follow_open() is over */
+	FOLLOW_LOST,	/* the daemon is gone for good, or libsink gave up: sink_error() may say why */
+};
+
+struct follow {
+	struct sink *sink;
+	int signals;	  /* signalfd; -1 when the system gave none */
+	sigset_t before;  /* the process's mask, put back at the end */
+	int64_t deadline; /* milliseconds of the monotonic clock; -1: none */
+	int64_t lost;	  /* since when there is no connection; -1: there is one */
+};
+
+/* `seconds` is the time limit, 0 for none. */
+void follow_open(struct follow *f, struct sink *s, double seconds);
+void follow_close(struct follow *f);
+
+/* Waits for the next of these. `input` is a descriptor to read, -1 for none. */
+enum follow_what follow_next(struct follow *f, int input, struct sink_reply **ev, int *sig);
+
+/* Says why FOLLOW_LOST came and returns the exit code. */
+int follow_lost(const struct follow *f);
+
+/* Milliseconds of the monotonic clock. */
+int64_t follow_clock(void);
+
+#endif

@@ -1,0 +1,79 @@
+/* Numbers as people read them: the footer under an answer, ages and sizes in tables. */
+#include "format.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *format_age(double seconds, char *ret, size_t size)
+{
+	static const struct {
+		double below, unit;
+		char letter;
+	} units[] = {
+		{ 60, 1, 's' },
+		{ 3600, 60, 'm' },
+		{ 86400, 3600, 'h' },
+		{ 14 * 86400, 86400, 'd' },
+	};
+
+	if (!(seconds >= 1)) {
+		snprintf(ret, size, "now");
+		return ret;
+	}
+	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+		if (seconds < units[i].below) {
+			snprintf(ret, size, "%.0f%c", (double)(int64_t)(seconds / units[i].unit), units[i].letter);
+			return ret;
+		}
+	}
+	snprintf(ret, size, "%.0fw", (double)(int64_t)(seconds / (7 * 86400)));
+	return ret;
+}
+
+const char *format_bytes(double bytes, char *ret, size_t size)
+{
+	static const char *const units[] = { "kB", "MB", "GB", "TB" };
+	size_t i = 0;
+
+	if (bytes < 1000) {
+		snprintf(ret, size, "%.0f B", bytes);
+		return ret;
+	}
+	/* 999.95 would be shown as 1000.0 */
+	for (bytes /= 1000; bytes >= 999.95 && i + 1 < sizeof(units) / sizeof(units[0]); i++)
+		bytes /= 1000;
+	snprintf(ret, size, "%.1f %s", bytes, units[i]);
+	return ret;
+}
+
+const char *format_footer(const struct format_usage *u, char *ret, size_t size)
+{
+	char window[48] = "", speed[32] = "", end[48] = "";
+
+	if (u->capacity > 0)
+		snprintf(window, sizeof(window), "/%" PRId64, u->capacity);
+	if (u->per_s > 0)
+		snprintf(speed, sizeof(speed), " · %.*f t/s", u->per_s < 10 ? 1 : 0, u->per_s);
+	if (u->finish && strcmp(u->finish, "length") == 0)
+		snprintf(end, sizeof(end), " · cut at its limit");
+	else if (u->finish && strcmp(u->finish, "end") != 0 && strcmp(u->finish, "stop") != 0)
+		snprintf(end, sizeof(end), " · %s", u->finish);
+	snprintf(ret, size,
+		 "%" PRId64 " prompt (%" PRId64 " cached) · %" PRId64 " new · window %" PRId64 "%s, %" PRId64
+		 " pinned, %" PRId64 " evicted%s%s",
+		 u->prompt, u->cached, u->generated, u->window, window, u->pinned, u->evicted, speed, end);
+	return ret;
+}
+
+int64_t format_capacity(const char *policy)
+{
+	const char *colon = strchr(policy, ':'), *comma = colon ? strchr(colon, ',') : NULL;
+	long long n;
+
+	if (!colon)
+		return 0;
+	n = strtoll(comma ? comma + 1 : colon + 1, NULL, 10);
+	return n > 0 ? n : 0;
+}

@@ -1,0 +1,28 @@
+/* Numbers as people read them. Pure: each writes a string into `ret` and returns it. */
+#ifndef CLIENT_FORMAT_H
+#define CLIENT_FORMAT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* A span of seconds in one unit: "now" below one, 42s, 5m, 3h, 2d, 7w. */
+const char *format_age(double seconds, char *ret, size_t size);
+
+/* 512 B, 1.5 kB, 94.0 MB: steps of 1000. */
+const char *format_bytes(double bytes, char *ret, size_t size);
+
+/* What `done` tells about an answer. */
+struct format_usage {
+	int64_t prompt, cached, generated, evicted, window, pinned;
+	int64_t capacity;   /* tokens that the window can hold; 0 when it has no end */
+	double per_s;	    /* tokens written a second; 0 when unknown */
+	const char *finish; /* "end", "length", …; told unless "end" */
+};
+
+/* "31 prompt (0 cached) · 12 new · window 43/1020, 4 pinned, 0 evicted · 58 t/s" */
+const char *format_footer(const struct format_usage *u, char *ret, size_t size);
+
+/* The window's size in a policy's text, such as 1020 in "sink:4,1020"; 0 when it names none. */
+int64_t format_capacity(const char *policy);
+
+#endif
