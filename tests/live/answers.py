@@ -1,0 +1,289 @@
+"""Conversations: streams, cursors, watchers, and the three ways to leave."""
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import live
+from live import case, dense, same, text_of
+
+# A daemon for all cases; each has conversations of its own.
+daemon = live.Daemon(live.model())
+REAL = bool(os.environ.get('SINKD_MODEL'))
+LONG = {'seed': 7, 'temperature': 0.8, 'max_tokens': 60}
+QUESTION = 'Tell me a long story about a lighthouse keeper and the sea.'
+
+
+@case
+def an_answer_streams():
+    client = daemon.client()
+    reply = client.say('stream', QUESTION, sampling=LONG)
+    events = client.until('done')
+    dense(events, reply['seq'])
+    kinds = [event['ev'] for event in events]
+    assert kinds[0] == 'message' and events[0]['role'] == 'user', kinds
+    assert kinds.index('message') < kinds.index('answer') < kinds.index('text') < kinds.index('done'), kinds
+    assert kinds.count('text') > 5, 'an answer of 60 tokens comes in pieces'
+    done = events[-1]
+    assert done['finish'] in ('length', 'end'), done
+    assert 0 < done['usage']['generated'] <= 60, done
+    assert sum(event['tokens'] for event in events if event['ev'] == 'text') <= 60
+    messages = client.call('log', conversation='stream')['messages']
+    same(messages[-1]['text'], text_of(events))
+    assert [message['role'] for message in messages][-2:] == ['user', 'assistant']
+
+
+@case
+def the_same_seed_gives_the_same_words():
+    client = daemon.client()
+    first = client.ask('seed.1', QUESTION, LONG)
+    same(first, client.ask('seed.2', QUESTION, LONG))
+    assert first != client.ask('seed.3', QUESTION, dict(LONG, seed=8)), 'another seed, other words'
+
+
+@case
+def a_killed_client_comes_back_to_the_whole_text():
+    client = daemon.client()
+    sampling = LONG if REAL else dict(live.ENDLESS_TINY, max_tokens=3000)  # a tiny model is too quick to be caught
+    whole = client.ask('uncut', live.TALK, sampling)
+    first = client.call('say', conversation='cut', text=live.TALK, create=True, sampling=sampling)['seq']
+    child = subprocess.Popen([sys.executable, live.__file__, 'follow', daemon.endpoint, 'cut', str(first)],
+                             stdout=subprocess.PIPE, text=True)
+    lines = [child.stdout.readline() for _ in range(6)]
+    child.send_signal(signal.SIGKILL)
+    lines += child.stdout.readlines()
+    child.wait()
+    seen = [json.loads(line) for line in lines if line.endswith('\n')]
+    assert not any(event['ev'] == 'done' for event in seen), 'the answer ended before the client was killed'
+    back = daemon.client()
+    back.call('attach', conversation='cut', **{'from': seen[-1]['seq'] + 1})
+    events = seen + back.until('done')
+    dense(events, first)
+    same(text_of(events), whole)
+
+
+@case
+def watchers_see_the_same():
+    watchers = [daemon.client() for _ in range(3)]
+    watchers[0].call('new', name='watched')
+    for watcher in watchers:
+        watcher.call('attach', conversation='watched')
+    watchers[1].call('say', conversation='watched', text=QUESTION, sampling=LONG)
+    seen = [watcher.until('done') for watcher in watchers]
+    assert seen[0] == seen[1] == seen[2]
+    dense(seen[0])
+
+
+@case
+def words_do_not_depend_on_company():
+    client = daemon.client()
+    alone = client.ask('alone', QUESTION, LONG)
+    names = [f'among.{i}' for i in range(8)]
+    for i, name in enumerate(names):
+        text = QUESTION if i == 3 else f'Count to {i + 20} in words, and then say why the number {i} is odd.'
+        client.say(name, text, sampling=dict(LONG, seed=LONG['seed'] if i == 3 else i))
+    events = []
+    while sum(event['ev'] == 'done' for event in events) < 8:
+        events.append(client.event())
+    same(text_of(events, 'among.3'), alone)
+    for name in names:
+        dense([event for event in events if event['conversation'] == name])
+    # They took turns: the last to begin spoke before the first had ended.
+    order = [(event['ev'], event['conversation']) for event in events if event['ev'] in ('text', 'done')]
+    assert not REAL or order.index(('text', 'among.7')) < order.index(('done', 'among.0')), order[:40]
+
+
+@case
+def attaching_replays_and_goes_live():
+    client = daemon.client()
+    reply = client.call('say', conversation='replay', text=QUESTION, create=True, sampling=LONG)
+    live.eventually(lambda: client.call('show', conversation='replay')['conversation']['seq'] > reply['seq'] + 5,
+                    'the answer goes on')
+    middle = daemon.client()
+    middle.call('attach', conversation='replay', **{'from': reply['seq'] + 3})
+    events = middle.until('done')
+    dense(events, reply['seq'] + 3)
+    later = daemon.client()
+    info = later.call('attach', conversation='replay', **{'from': reply['seq']})
+    again = later.until('done')
+    assert again[3:] == events, 'a replay repeats what was live'
+    assert info['conversation']['seq'] == again[-1]['seq'] + 1
+
+
+@case
+def attaching_twice_at_once_is_fine():
+    client = daemon.client()
+    client.call('say', conversation='twice', text=QUESTION, create=True, sampling=LONG)
+    others = [daemon.client() for _ in range(2)]
+    for other in others:
+        other.send('attach', conversation='twice', **{'from': 1})
+    results = []
+    for other in others:
+        other.reply(other.last)
+        results.append(other.until('done'))
+    assert results[0] == results[1]
+
+
+@case
+def detaching_and_leaving_do_not_stop_an_answer():
+    client = daemon.client()
+    whole = client.ask('stays', QUESTION, LONG)
+    leaver = daemon.client()
+    leaver.say('leaves', QUESTION, sampling=LONG)
+    leaver.close()
+    detacher = daemon.client()
+    attachment = detacher.call('attach', conversation='leaves')['attachment']
+    detacher.call('detach', attachment=attachment)
+    detacher.kept.clear()
+    live.eventually(lambda: client.call('show', conversation='leaves')['conversation']['state'] == 'idle', 'it ends')
+    same(client.call('log', conversation='leaves')['messages'][-1]['text'], whole)
+    try:
+        event = detacher.event(0.3)
+        raise AssertionError(f'an event after detach: {event}')
+    except TimeoutError:
+        pass
+
+
+@case
+def stop_stops_and_keeps_what_was_said():
+    client, other = daemon.client(), daemon.client()
+    client.say('stopped', live.TALK, sampling=live.ENDLESS)
+    client.until('text')
+    assert other.call('stop', conversation='stopped')['stopped'] is True
+    events = client.until('done')
+    assert events[-1]['finish'] == 'stopped', events[-1]
+    assert other.call('stop', conversation='stopped')['stopped'] is False
+    info = client.call('show', conversation='stopped')['conversation']
+    assert info['state'] == 'idle' and info['answer'] is None, info
+    assert client.call('log', conversation='stopped')['messages'][-1]['text'] != ''
+    assert client.ask('stopped', 'Go on.', {'max_tokens': 5, 'seed': 1}) != '', 'the conversation goes on'
+
+
+@case
+def a_conversation_that_answers_is_busy():
+    client = daemon.client()
+    client.say('busy', live.TALK, sampling=live.ENDLESS)
+    assert client.refused('say', conversation='busy', text='And?').code == 'ebusy'
+    client.call('stop', conversation='busy')
+    client.until('done', 'busy')
+
+
+@case
+def a_reader_without_credit_waits_and_harms_nobody():
+    client, starved = daemon.client(), daemon.client()
+    client.call('new', name='credit')
+    attachment = starved.call('attach', conversation='credit', credit=1)['attachment']
+    whole = client.ask('credit', QUESTION, LONG)
+    first = starved.event()
+    assert first['ev'] == 'message', first
+    try:
+        raise AssertionError(f'an event without credit: {starved.event(0.3)}')
+    except TimeoutError:
+        pass
+    starved.call('credit', attachment=attachment, bytes=1 << 20)
+    events = [first] + starved.until('done')
+    dense(events)
+    same(text_of(events), whole)
+
+
+@case
+def stop_strings_cut_the_answer():
+    client = daemon.client()
+    whole = client.ask('words', QUESTION, LONG)
+    assert len(whole) > 20
+    at = len(whole) // 2
+    stop = whole[at:at + 5]
+    cut = client.ask('words.cut', QUESTION, dict(LONG, stop=[stop]))
+    same(cut, whole[:whole.index(stop)])
+
+
+@case
+def an_answer_can_be_made_anew_and_taken_back():
+    client = daemon.client()
+    first = client.ask('anew', QUESTION, LONG)
+    client.call('regenerate', conversation='anew', attach=True, sampling=dict(LONG, seed=99))
+    second = text_of([event for event in client.until('done', 'anew')])
+    assert first != second
+    client.call('regenerate', conversation='anew', sampling=LONG)
+    client.until('done', 'anew')
+    messages = client.call('log', conversation='anew')['messages']
+    same(messages[-1]['text'], first)
+    client.call('fork', conversation='anew', to='anew.fork')
+    client.call('rewind', conversation='anew', message=messages[-2]['message'])
+    left = client.call('log', conversation='anew')['messages']
+    assert len(left) == len(messages) - 2, left
+    forked = client.call('log', conversation='anew.fork')['messages']
+    assert [message['text'] for message in forked] == [message['text'] for message in messages]
+    same(client.ask('anew', QUESTION, LONG), first)
+
+
+@case
+def names_change_and_go():
+    client, watcher = daemon.client(), daemon.client()
+    client.ask('old', 'Hello.', {'max_tokens': 3, 'seed': 1})
+    watcher.call('attach', conversation='old', **{'from': 1})
+    watcher.until('done')
+    client.call('rename', conversation='old', to='new name')
+    assert watcher.until('renamed')[-1]['to'] == 'new name'
+    assert client.refused('show', conversation='old').code == 'enoent'
+    client.ask('new name', 'Again.', {'max_tokens': 3, 'seed': 1}, create=False)
+    assert watcher.until('done')[-1]['conversation'] == 'new name'
+    client.call('new', name='old')
+    assert client.refused('rename', conversation='old', to='new name').code == 'eexist'
+    client.call('remove', conversation='new name')
+    assert watcher.until('removed')[-1]['ev'] == 'removed'
+    assert 'new name' not in [info['name'] for info in client.call('list')['conversations']]
+
+
+@case
+def low_level_verbs_agree_with_each_other():
+    client = daemon.client()
+    text = 'The lighthouse stood on a rock, 42 metres high — “ça va”.'
+    ids = client.call('tokenize', text=text)['tokens']
+    back = client.call('detokenize', tokens=ids)
+    same(back['text'], text)
+    same(back['bytes'], text.encode())
+    scored = client.call('score', tokens=ids)
+    assert scored['tokens'] == ids and len(scored['logprobs']) == len(ids)
+    assert all(value is None or value <= 0 for value in scored['logprobs']), scored['logprobs']
+    client.call('new', name='raw', system='')
+    assert client.call('feed', conversation='raw', tokens=ids)['tokens'] == len(ids)
+    client.call('generate', conversation='raw', attach=True, sampling={'temperature': 0, 'max_tokens': 8,
+                                                                       'logprobs': True})
+    events = client.until('done')
+    chosen = [value for event in events if event['ev'] == 'text' for value in event['logprobs']]
+    taken = [value for event in events if event['ev'] == 'text' for value in event['ids']]
+    assert len(chosen) == len(taken) and all(value <= 0 for value in chosen)
+
+
+@case
+def the_window_rolls_and_says_so():
+    client = daemon.client()
+    client.call('new', name='rolls', policy='sink:4,128', pin_system=False)
+    client.say('rolls', 'one two three four five six seven eight nine ten ' * 30,
+               sampling={'max_tokens': 20, 'seed': 5})
+    events = client.until('done')
+    assert any(event['ev'] == 'evicted' for event in events), [event['ev'] for event in events]
+    info = client.call('show', conversation='rolls')['conversation']
+    assert info['evicted'] > 0 and info['window'] <= 128 and info['pinned'] == 4, info
+    prefill = [event for event in events if event['ev'] == 'prefill']
+    assert prefill and prefill[-1]['done'] == prefill[-1]['total'], prefill
+
+
+@case
+def status_tells_the_state():
+    client = daemon.client()
+    status = client.call('status')
+    assert status['state'] == 'ready' and status['pid'] == client.server['pid'], status
+    assert status['conversations'] == len(client.call('list')['conversations'])
+    assert status['model']['name'] == client.server['model']['name']
+    assert any(entry['loaded'] for entry in client.call('models')['models'])
+
+
+@case
+def the_daemon_ends_cleanly():
+    daemon.stop()
+
+
+live.main()

@@ -1,0 +1,276 @@
+"""The command `sink` as scripts use it: what goes where, and how it ends."""
+import json
+import os
+import signal
+import stat
+import subprocess
+import time
+
+import live
+from live import case, same, sink
+
+daemon = live.Daemon(live.model())
+SHORT = ('-n', '12', '--seed', '5', '--temperature', '0.5')
+QUESTION = 'What is the sea?'
+
+
+def _run(*words, **more):
+    return sink(daemon, *words, **more)
+
+
+def _good(*words, **more):
+    done = _run(*words, **more)
+    assert done.returncode == 0, f'{words}: status {done.returncode}: {done.stderr}'
+    return done.stdout
+
+
+def _lines(text):
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@case
+def ask_prints_the_answer_and_nothing_else():
+    client = daemon.client()
+    whole = client.ask('plain', QUESTION, {'max_tokens': 12, 'seed': 5, 'temperature': 0.5})
+    done = _run('ask', '-c', 'ask', *SHORT, QUESTION)
+    assert done.returncode == 0, done
+    same(done.stdout.rstrip('\n'), whole.rstrip('\n'))
+    assert done.stdout.endswith('\n')
+    # The words that follow are one prompt.
+    same(_good('ask', '-c', 'ask.2', *SHORT, *QUESTION.split(' ')), done.stdout)
+
+
+@case
+def standard_input_and_files_join_the_prompt():
+    home = live.directory()
+    path = os.path.join(home, 'f.txt')
+    with open(path, 'w', encoding='utf-8') as file:
+        file.write('text of a file')
+    _good('ask', '-c', 'joined', *SHORT, '-f', path, 'Summarize:', stdin='text of the pipe\n')
+    first = daemon.client().call('log', conversation='joined')['messages']
+    asked = [message['text'] for message in first if message['role'] == 'user'][0]
+    for part in ('Summarize:', 'text of a file', 'text of the pipe'):
+        assert part in asked, asked
+    _good('ask', '-c', 'stdin', *SHORT, '-', stdin='from the pipe alone')
+    messages = daemon.client().call('log', conversation='stdin')['messages']
+    assert [m['text'] for m in messages if m['role'] == 'user'] == ['from the pipe alone'], messages
+    assert _run('ask', '-c', 'nul', *SHORT, '-', stdin='').returncode == 2, 'an empty prompt is wrong usage'
+
+
+@case
+def a_system_prompt_belongs_to_a_new_conversation():
+    _good('ask', '-c', 'sys', '-s', 'You are a pirate.', *SHORT, QUESTION)
+    messages = daemon.client().call('log', conversation='sys')['messages']
+    assert messages[0]['role'] == 'system' and messages[0]['text'] == 'You are a pirate.', messages
+
+
+@case
+def a_question_without_a_conversation_leaves_none_behind():
+    before = {line for line in _good('-q', 'ls').split()}
+    _good('ask', *SHORT, QUESTION)
+    assert {line for line in _good('-q', 'ls').split()} == before
+
+
+@case
+def json_streams_events():
+    done = _run('ask', '--json', '-c', 'json', *SHORT, QUESTION)
+    assert done.returncode == 0, done.stderr
+    events = _lines(done.stdout)
+    assert events[-1]['ev'] == 'done', events[-1]
+    live.dense([event for event in events if 'seq' in event])
+    text = ''.join(event['text'] for event in events if event['ev'] == 'text')
+    same(text.rstrip('\n'), _good('ask', '-c', 'json.2', *SHORT, QUESTION).rstrip('\n'))
+    for verb in (('ls',), ('show', 'json'), ('status',), ('log', 'json'), ('tokenize', 'a b'), ('stop', 'json'),
+                 ('wait', 'json')):
+        words = _good('--json', *verb)
+        assert words and _lines(words), verb
+
+
+@case
+def detached_answers_are_waited_for():
+    began = time.monotonic()
+    done = _run('ask', '-d', '-c', 'bg', '-n', '100', '--seed', '5', QUESTION)
+    returned = time.monotonic() - began
+    assert done.returncode == 0, done
+    assert _run('wait', 'bg').returncode == 0
+    waited = time.monotonic() - began
+    messages = daemon.client().call('log', conversation='bg')['messages']
+    assert messages[-1]['role'] == 'assistant' and messages[-1]['finish'], messages[-1]
+    print(f'# returned after {returned:.2f} s, the answer ended after {waited:.2f} s')
+    assert _run('wait', 'bg').returncode == 0, 'also when it ended before'
+    assert messages[-1]['text'].strip() in _good('log', 'bg')
+
+
+@case
+def interrupting_a_question_stops_its_answer():
+    child = subprocess.Popen([live.SINK, 'ask', '-c', 'int', '-n', str(live.ENDLESS['max_tokens']), '--seed', '3',
+                              '--temperature', str(live.ENDLESS['temperature']), live.TALK], env=live.environment(daemon.home), stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    client = daemon.client()
+
+    def answering():
+        try:
+            return client.call('show', conversation='int')['conversation']['state'] == 'answering'
+        except live.Refused:
+            return False
+    live.eventually(answering, 'it answers')
+    child.send_signal(signal.SIGINT)
+    assert child.wait(live.WAIT) == 130, child.stderr.read()
+    live.eventually(lambda: client.call('show', conversation='int')['conversation']['state'] == 'idle', 'it stopped')
+
+
+@case
+def a_killed_command_stops_nothing():
+    child = subprocess.Popen([live.SINK, 'ask', '--json', '-c', 'killed', '-n', '60', '--seed', '5', QUESTION],
+                             env=live.environment(daemon.home), stdout=subprocess.PIPE, stdin=subprocess.DEVNULL,
+                             text=True)
+    seen = []
+    while sum(event['ev'] == 'text' for event in seen) < 3:
+        seen.append(json.loads(child.stdout.readline()))
+    child.kill()
+    seen += _lines(child.stdout.read().rpartition('\n')[0])
+    last = seen[-1]['seq']
+    follower = subprocess.Popen([live.SINK, '--json', 'log', '-f', '--from', str(last + 1), 'killed'],
+                                env=live.environment(daemon.home), stdout=subprocess.PIPE, stdin=subprocess.DEVNULL,
+                                text=True)
+    rest = []
+    while (seen + rest)[-1]['ev'] != 'done':
+        rest.append(json.loads(follower.stdout.readline()))
+    follower.kill()
+    live.dense([event for event in seen + rest if 'seq' in event])
+    text = ''.join(event['text'] for event in seen + rest if event['ev'] == 'text')
+    same(text.rstrip(), _good('ask', '-c', 'whole', '-n', '60', '--seed', '5', QUESTION).rstrip())
+
+
+@case
+def conversations_are_listed_moved_and_removed():
+    _good('new', 'box')
+    assert 'box' in _good('-q', 'ls').splitlines()
+    _good('mv', 'box', 'chest')
+    assert 'chest' in _good('-q', 'ls').splitlines() and 'box' not in _good('-q', 'ls').splitlines()
+    _good('ask', '-c', 'chest', *SHORT, QUESTION)
+    _good('fork', 'chest', 'copy')
+    assert _good('log', 'copy') == _good('log', 'chest')
+    assert 'chest' in _good('show', 'chest')
+    _good('rm', 'chest', 'copy')
+    assert _run('show', '=chest').returncode == 4
+    assert _run('rm', 'chest').returncode == 4
+    assert _run('mv', 'nobody', 'somebody').returncode == 4
+
+
+@case
+def each_failure_has_its_code():
+    for words, code in (
+            (('fly',), 2), (('ask', '--sparkle', 'x'), 2), (('ask', '--seed', 'x', 'x'), 2), (('mv', 'a'), 2),
+            (('ask', '-c', 'a/b', *SHORT, 'x'), 2), (('ask', '--temperature', '-1', 'x'), 2),
+            (('show', '=nobody'), 4), (('log', '=nobody'), 4), (('wait', '=nobody'), 4),
+            (('ask', '-c', 'strict', '--strict', '-n', '1', '--seed', '5', QUESTION), 7)):
+        done = _run(*words)
+        assert done.returncode == code, f'{words}: status {done.returncode}, {done.stderr}'
+        if code != 7:
+            assert done.stderr.startswith('sink: ') and len(done.stderr.splitlines()) == 1, f'{words}: {done.stderr!r}'
+            assert done.stdout == '', f'{words}: {done.stdout!r}'
+    client = daemon.client()
+    client.say('occupied', live.TALK, sampling=live.ENDLESS)
+    assert _run('ask', '-c', 'occupied', QUESTION).returncode == 5
+    assert _run('wait', '--timeout', '0.2', 'occupied').returncode == 124
+    _good('stop', 'occupied')
+    client.until('done')
+
+
+@case
+def no_daemon_is_a_code_of_its_own():
+    home = live.directory()
+    for words in (('status',), ('ls',), ('stop', 'x'), ('shutdown',)):
+        done = sink(daemon, *words, home=home)
+        assert done.returncode == 3 and done.stderr.startswith('sink: '), f'{words}: {done}'
+    done = sink(daemon, 'ask', QUESTION, home=home, env={'SINKD_MODEL': ''})
+    assert done.returncode == 6, f'no daemon and no model: {done}'
+
+
+@case
+def help_and_version_are_answers():
+    for words in (('--help',), ('help',), ('ask', '--help'), ('help', 'ask')):
+        done = _run(*words)
+        assert done.returncode == 0 and 'Usage: sink' in done.stdout and done.stderr == '', f'{words}: {done}'
+    assert _good('--version').startswith('sink '), _good('--version')
+
+
+@case
+def colours_are_for_terminals_alone():
+    for env in ({}, {'NO_COLOR': '1'}, {'TERM': 'xterm-256color'}):
+        for words in (('ls',), ('status',), ('log', 'json'), ('--help',)):
+            done = _run(*words, env=env)
+            assert '\033' not in done.stdout + done.stderr, (words, env)
+    assert '\033' not in _good('--color', 'never', 'ls')
+
+
+@case
+def text_of_a_model_cannot_drive_a_terminal_by_the_log():
+    daemon.client().call('say', conversation='escape', text='red \033[31m alert \007', create=True, answer=False)
+    assert '\033' in daemon.client().call('log', conversation='escape')['messages'][-1]['text']
+    same(_lines(_good('--json', 'log', 'escape'))[-1]['text'], 'red \033[31m alert \007')
+
+
+@case
+def a_closed_pipe_is_no_drama():
+    done = subprocess.run(['/bin/sh', '-c', '"$0" log json | head -c 1', live.SINK], env=live.environment(daemon.home),
+                          capture_output=True, text=True, timeout=live.WAIT, check=False)
+    assert done.returncode == 0 and len(done.stdout) == 1, done
+
+
+@case
+def tokenize_agrees_with_the_daemon():
+    ids = daemon.client().call('tokenize', text='Hello world')['tokens']
+    printed = _good('tokenize', 'Hello world')
+    assert all(str(number) in printed for number in ids), printed
+
+
+@case
+def the_daemon_is_started_on_demand():
+    home = live.directory()
+    env = {'SINKD_MODEL': live.model(), 'SINKD': live.SINKD}
+    try:
+        done = sink(daemon, 'ask', *SHORT, QUESTION, home=home, env=env)
+        assert done.returncode == 0 and done.stdout.strip(), done
+        status = sink(daemon, '--json', 'status', home=home, env=env)
+        pid = json.loads(status.stdout)['pid']
+        assert pid != daemon.pid
+        again = sink(daemon, 'ask', *SHORT, QUESTION, home=home, env=env)
+        same(again.stdout, done.stdout)
+        assert json.loads(sink(daemon, '--json', 'status', home=home, env=env).stdout)['pid'] == pid
+    finally:
+        sink(daemon, 'shutdown', home=home, env=env)
+    live.eventually(lambda: sink(daemon, 'status', home=home, env=env).returncode == 3, 'it ended')
+    # The default model is found in the data directory as well.
+    os.makedirs(home + '/data/sinkd/models')
+    os.symlink(live.model(), home + '/data/sinkd/models/default.gguf')
+    env['SINKD_MODEL'] = ''
+    done = sink(daemon, 'ask', *SHORT, QUESTION, home=home, env=env)
+    sink(daemon, 'shutdown', home=home, env=env)
+    assert done.returncode == 0, done
+
+
+@case
+def two_that_start_it_at_once_share_one():
+    home = live.directory()
+    env = live.environment(home, {'SINKD_MODEL': live.tiny(), 'SINKD': live.SINKD})
+    children = [subprocess.Popen([live.SINK, 'ask', *SHORT, QUESTION], env=env, stdout=subprocess.PIPE,
+                                 stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True) for _ in range(3)]
+    try:
+        for child in children:
+            out, error = child.communicate(timeout=live.WAIT)
+            assert child.returncode == 0, error
+    finally:
+        sink(daemon, 'shutdown', home=home, env=env)
+
+
+@case
+def shutdown_ends_the_daemon():
+    _good('shutdown')
+    assert daemon.wait() == 0
+    path = daemon.endpoint[len('ipc://'):]
+    assert not os.path.exists(path) or not stat.S_ISSOCK(os.stat(path).st_mode)
+
+
+live.main()

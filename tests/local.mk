@@ -1,0 +1,64 @@
+# The tests that belong to no single room: the tree's rules and the live daemon. Unit, kernel and golden tests stand in
+# the fragments of the rooms that they test.
+
+tree_tests = \
+	tests/tree/docs.t \
+	tests/tree/includes.t \
+	tests/tree/rooms.t \
+	tests/tree/scripts.t \
+	tests/tree/style.t \
+	tests/tree/symbols.t \
+	tests/tree/units.t
+
+live_tests = \
+	tests/live/harness.py \
+	tests/live/answers.py \
+	tests/live/command.py \
+	tests/live/hostile.py \
+	tests/live/long.py \
+	tests/live/python_client.py \
+	tests/live/service.py \
+	tests/live/terminal.py
+
+# Those whose daemon is worth watching under valgrind.
+valgrind_tests = tests/live/answers.py tests/live/hostile.py tests/live/service.py
+
+TESTS += $(tree_tests) $(live_tests)
+EXTRA_DIST += \
+	$(tree_tests) \
+	$(live_tests) \
+	tests/README.md \
+	tests/environment.sh \
+	tests/live/live.py \
+	tests/live/notify.py \
+	tests/tap \
+	tests/tree/lib.sh
+
+# What they start must be there before they run.
+$(live_tests:.py=.log) $(tree_tests:.t=.log): $(bin_PROGRAMS) $(sbin_PROGRAMS) $(lib_LTLIBRARIES) $(check_PROGRAMS)
+
+if !HAVE_CMOCKA
+check_DATA += tests/cmocka-is-missing
+tests/cmocka-is-missing:
+	@echo 'make check: cmocka (libcmocka-dev) was not found by configure' >&2; exit 1
+endif
+
+# One group of tests.
+check-unit check-kernels check-golden check-fuzz check-tree check-live:
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(filter tests/$(@:check-%=%)/%,$(TESTS))'
+list-tests:
+	@printf '%s\n' $(TESTS)
+
+# For a build of --with-sanitizer: without the tree's rules, which look at a plain build, and with a tiny model where the
+# real one would take minutes.
+check-sanitizer:
+	SINKD_SLOW=4 SINKD_MODEL=/dev/null \
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(filter-out tests/tree/% tests/golden/%,$(TESTS))'
+
+# The daemon alone runs under valgrind; an error or a definite leak makes it end with 99, which the tests notice.
+valgrind-live:
+	@test -n '$(VALGRIND)' || { echo 'valgrind was not found by configure' >&2; exit 1; }
+	SINKD_SLOW=20 SINKD_MODEL=/dev/null \
+	SINKD_UNDER='$(SHELL) $(abs_top_builddir)/libtool --mode=execute $(VALGRIND) -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite --show-leak-kinds=definite --num-callers=20' \
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(valgrind_tests)'
+.PHONY: check-unit check-kernels check-golden check-fuzz check-tree check-live check-sanitizer list-tests valgrind-live

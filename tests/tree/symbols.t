@@ -1,0 +1,65 @@
+#!/bin/sh
+# Names: what the installed library exports, and that every global function or object begins with its module's name. A
+# module is called as its file (gguf_read.c is a part of gguf); the other nouns of a room stand in the table below.
+. "${top_srcdir:-.}/tests/tree/lib.sh"
+cd "$top_builddir" || exit 1
+
+if ! command -v nm >/dev/null; then
+	echo '1..0 # SKIP no nm'
+	exit 0
+fi
+
+# room: the nouns that its files may begin with besides their own names
+cat >"$work/nouns" <<'END'
+libproto	err sink args
+kernels		backend cpu isa kernels page type weight
+daemon/engine	arch arena logits philox role sampler sampling tensor tokens turns view vocab
+daemon		clock load report request state text
+client		-
+END
+
+# globals OBJECT: the names that it defines for others (sanitizers and the compiler add some of their own).
+globals() {
+	nm --defined-only "$1" 2>/dev/null | awk '$2 ~ /[BCDRTVW]/ { print $3 }' |
+		grep -vE '^(__|_init$|_fini$|_edata$|_end$|\.|DW[.]ref)'
+}
+
+library=$(find . -path '*/.libs/libsink.so' | head -n 1)
+if test -z "$library"; then
+	skip 'libsink exports what sink.h declares' 'no shared library was built'
+else
+	nm -D --defined-only "$library" | awk '$2 ~ /[A-Z]/ { print $3 }' |
+		grep -vE '^(_init|_fini|_edata|_end|__.*)$' | sort >"$work/exported"
+	tr '\n' ' ' <"$top_srcdir/libproto/sink.h" | grep -oE 'SINK_API [^;(]*\(' | grep -oE 'sink_[a-z_]+\(' |
+		tr -d '(' | sort >"$work/declared"
+	empty 'libsink exports sink_ alone' "$(grep -v '^sink_' "$work/exported")"
+	empty 'libsink exports what sink.h declares' "$(comm -3 "$work/exported" "$work/declared")"
+fi
+
+# Objects are called daemon/engine/libengine_la-kv.o or client/sink-json.o; the last part is the file's name.
+find libproto client kernels daemon -name '*.o' ! -path '*/.libs/*' 2>/dev/null | sort >"$work/objects"
+test -s "$work/objects" || skip 'globals bear the name of their module' 'no objects'
+while read -r object; do
+	module=${object##*/}
+	module=${module%.o}
+	module=${module##*-}
+	file=${object%/*}/$module.c
+	test -f "$top_srcdir/$file" || continue
+	case $file in
+	daemon/engine/*) room=daemon/engine ;;
+	*) room=${file%%/*} ;;
+	esac
+	prefixes="${module%%_*} $(awk -v room="$room" '$1 == room { $1 = ""; print }' "$work/nouns")"
+	strange=
+	for name in $(globals "$object"); do
+		fits=no
+		for prefix in $prefixes; do
+			case $name in
+			"$prefix" | "$prefix"_* | "$prefix"s_* | main) fits=yes ;;
+			esac
+		done
+		test $fits = yes || strange="$strange$name "
+	done
+	empty "$file: globals bear the name of their module" "$strange"
+done <"$work/objects"
+done_testing
