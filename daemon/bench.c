@@ -64,6 +64,8 @@ static const struct option options[] = {
 	{ "--batch", "B", "t", NUMBER, AT(batch), 1, 512, 1, NULL, "conversations that move together (1)" },
 	{ "--repeat", "R", "t", NUMBER, AT(repeat), 1, 1000, 5, NULL, "timed rounds; the median is told (5)" },
 	{ "--kernels", "NAME", "plt", TEXT, AT(kernels), 0, 0, 0, "auto", "auto, or a backend by name (auto)" },
+	{ "--precision", "NAME", "plt", TEXT, AT(precision), 0, 0, 0, "exact",
+	  "of activations: exact, sixteen bits, or fast, eight (exact)" },
 	{ "--threads", "T", "plt", NUMBER, AT(threads), 0, 1024, 0, NULL, "threads; 0: one a core (0)" },
 	{ "--kv", "TYPE", "plt", TEXT, AT(kv), 0, 0, 0, "auto",
 	  "keys and values as f16 or f32; auto: as the backend likes" },
@@ -195,7 +197,9 @@ static int check(struct bench *o, const struct verb *v, struct err *e)
 		return err_set(e, SINK_EINVAL, "--positions takes cache or text, not \"%s\".", o->positions);
 	if (strcmp(o->kv, "auto") != 0 && strcmp(o->kv, "f16") != 0 && strcmp(o->kv, "f32") != 0)
 		return err_set(e, SINK_EINVAL, "--kv takes auto, f16 or f32, not \"%s\".", o->kv);
-	r = choose_policy(o, v, e);
+	r = precision_find(o->precision, &o->activations, e);
+	if (!r)
+		r = choose_policy(o, v, e);
 	if (!r && !kernels_find(o->kernels, e) && e->code == SINK_EINVAL)
 		r = SINK_EINVAL;
 	return r;

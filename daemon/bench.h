@@ -15,7 +15,8 @@
 
 struct bench {
 	const char *model, *text, *nll_file;
-	const char *policy, *positions, *kernels, *kv;
+	const char *policy, *positions, *kernels, *precision, *kv;
+	enum precision activations;
 	int64_t tokens, sinks, window, chunk, start, threads;
 	int64_t prompt, decode, depth, batch, repeat;
 	int64_t json, help, version; /* flags, 0 or 1 */

@@ -16,6 +16,7 @@ int bench_open(const struct bench *o, size_t max_rows, size_t max_logits, bool v
 	const struct model_options options = { .path = o->model,
 					       .kernels = o->kernels,
 					       .threads = (int)o->threads,
+					       .precision = o->activations,
 					       .max_rows = max_rows,
 					       .max_logits = max_logits,
 					       .cache_bytes = cache_bytes,

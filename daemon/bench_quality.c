@@ -79,6 +79,7 @@ static void report_scores(const struct bench *o, const struct model *m, const st
 	report_text(&r, "positions", o->positions);
 	report_count(&r, "start", o->start);
 	report_text(&r, "kernels", model_info(m)->kernels);
+	report_text(&r, "precision", o->precision);
 	report_count(&r, "threads", model_info(m)->threads);
 	report_count(&r, "chunk", o->chunk);
 	report_count(&r, "tokens", (int64_t)s->count);

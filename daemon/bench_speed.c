@@ -61,6 +61,7 @@ static void report_times(const struct bench *o, const struct model *m, const str
 	policy_format(&o->chosen, text, sizeof(text));
 	report_text(&r, "policy", text);
 	report_text(&r, "kernels", model_info(m)->kernels);
+	report_text(&r, "precision", o->precision);
 	report_count(&r, "threads", model_info(m)->threads);
 	report_count(&r, "tokens", info.tokens);
 	report_count(&r, "timed", (int64_t)t->count);
@@ -229,6 +230,7 @@ static void report_work(const struct bench *o, const struct model *m, const stru
 	report_begin(&r, o->json);
 	report_text(&r, "model", model_info(m)->name);
 	report_text(&r, "kernels", model_info(m)->kernels);
+	report_text(&r, "precision", o->precision);
 	report_count(&r, "threads", model_info(m)->threads);
 	report_count(&r, "depth", o->depth);
 	report_count(&r, "batch", o->batch);

@@ -58,3 +58,21 @@ size_t page_layer_offset(const struct page_shape *s, size_t layer)
 {
 	return layer * 2 * s->kv_heads * s->head_size * PAGE_TOKENS * element_bytes(s->type);
 }
+
+static const char *const precisions[] = { "exact", "fast" };
+
+int precision_find(const char *name, enum precision *ret, struct err *e)
+{
+	for (size_t i = 0; i < sizeof(precisions) / sizeof(precisions[0]); i++) {
+		if (strcmp(name, precisions[i]) != 0)
+			continue;
+		*ret = (enum precision)i;
+		return 0;
+	}
+	return err_set(e, SINK_EINVAL, "The precision is exact or fast, not \"%s\".", name);
+}
+
+const char *precision_name(enum precision p)
+{
+	return precisions[p];
+}

@@ -56,10 +56,17 @@ struct tensor {
 struct device;
 struct weight; /* a matrix in the device's own layout */
 
+/*
+ * How activations meet quantized weights: as two planes of 8-bit integers, sixteen bits in all, which moves the
+ * log-probability of a token by less than 0.001, or as one, which moves it by 0.06 and reads prompts faster.
+ */
+enum precision { PRECISION_EXACT, PRECISION_FAST };
+
 struct device_options {
-	int threads;	 /* 1 and up; the CPU backends' workers, the caller among them */
-	bool pin;	 /* bind each worker to a core */
-	size_t max_rows; /* most rows of one step; scratch is sized by it */
+	int threads;		  /* 1 and up; the CPU backends' workers, the caller among them */
+	bool pin;		  /* bind each worker to a core */
+	size_t max_rows;	  /* most rows of one step; scratch is sized by it */
+	enum precision precision; /* of the fast backends; the reference has but one */
 };
 
 /* y[n][sum of rows] (+)= x[n][cols] * W^T for matrices that share their input (such as q, k and v); y_stride in floats.
@@ -196,6 +203,10 @@ struct backend {
 
 /* The backends compiled in, best last of those that "auto" may choose; NULL-terminated. */
 extern const struct backend *const kernels_all[];
+
+/* "exact" or "fast"; SINK_EINVAL for another word. */
+int precision_find(const char *name, enum precision *ret, struct err *e);
+const char *precision_name(enum precision p);
 
 /* The backend of this name, or for "auto" the best that this machine runs; NULL with SINK_EINVAL or SINK_EDEVICE. */
 const struct backend *kernels_find(const char *name, struct err *e);

@@ -177,7 +177,7 @@ static int cache_type(const char *name, enum dtype preferred, enum dtype *ret, s
 
 static int open_device(struct model *m, struct err *e)
 {
-	struct device_options o = { m->o.threads, m->o.pin, m->o.max_rows };
+	struct device_options o = { m->o.threads, m->o.pin, m->o.max_rows, m->o.precision };
 	enum dtype type = DTYPE_F32;
 	int r;
 

@@ -26,11 +26,12 @@ struct model_options {
 	const char *kernels; /* "auto", or a backend's name */
 	int threads;	     /* 0: as many as kernels_cores() */
 	bool pin;
-	size_t max_rows;	/* most tokens of one step over all slices, 1..4096 */
-	size_t max_logits;	/* most rows of one step that want logits */
-	size_t cache_bytes;	/* address space for pages */
-	const char *cache_type; /* of keys and values: "f16", "f32", or "auto" (also NULL): the backend's own */
-	bool vocabulary_only;	/* no weights, no device: tokenizing only */
+	enum precision precision; /* of activations against quantized weights */
+	size_t max_rows;	  /* most tokens of one step over all slices, 1..4096 */
+	size_t max_logits;	  /* most rows of one step that want logits */
+	size_t cache_bytes;	  /* address space for pages */
+	const char *cache_type;	  /* of keys and values: "f16", "f32", or "auto" (also NULL): the backend's own */
+	bool vocabulary_only;	  /* no weights, no device: tokenizing only */
 };
 
 struct model_info {

@@ -16,8 +16,8 @@
 #include "pool.h"
 
 /*
- * Inner functions become part of their callers, and UNROLL stands before loops whose count is then known: so their
- * arrays are registers. Not where a compiler would choke on it: under a sanitizer, which adds a check to each access,
+ * Inner functions become part of their callers, and `foreach (i, n)`, for i below n, unrolls loops whose count is then
+ * known: so their arrays are registers. Not where a compiler would choke on it: under a sanitizer, which adds a check to each access,
  * and in the emulation of the tests, where each instruction is a function.
  */
 #if defined(__has_feature)
@@ -39,6 +39,7 @@
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
+#define foreach(i, n) UNROLL for (size_t i = 0; i < (n); i++)
 
 /* Rows of a matrix that lie side by side in a packed weight, and virtual lanes of every sum: never another number. */
 enum { LANES = 16 };
@@ -48,7 +49,8 @@ enum { BLOCK = 32 };
 
 /*
  * A block of a row of activations in 8 bits: x[i] is about d * q[i], d = largest |x| / 127, q rounded to the nearest,
- * ties to even. The sums serve weights with a minimum (ds = d * sum) or an offset.
+ * ties to even. Of two planes the second holds what the first leaves over, in the same way with d / 254. The sums serve
+ * weights with an offset, and ds those with a minimum: the sum of d * q over all planes, in the first.
  */
 struct xblock {
 	int8_t q[BLOCK];
@@ -76,7 +78,11 @@ struct weight {
 };
 
 /* Whether a type's products are taken in integers, and so its activations quantized. */
-bool type_is_blocked(enum dtype type);
+static inline bool type_is_blocked(enum dtype type)
+{
+	return type != DTYPE_F32 && type != DTYPE_F16 && type != DTYPE_BF16;
+}
+
 /* Bytes of one packed block (of LANES rows), or of one column of the types without blocks. */
 size_t pack_block_bytes(enum dtype type);
 /* Packs one group of rows of `t`, starting at row group * LANES, to `dst`. */
@@ -86,7 +92,8 @@ void pack_group(const struct tensor *t, size_t group, uint8_t *dst);
 struct tile {
 	const struct weight *w;
 	size_t group, groups;
-	const struct xblock *xq; /* [n][cols / BLOCK], for blocked types */
+	const struct xblock *xq; /* [n][planes][cols / BLOCK], for blocked types */
+	size_t planes;		 /* 1 or 2 */
 	const float *x;		 /* [n][cols], for the others */
 	size_t n;
 	float *y; /* where the first of the groups' rows goes */
@@ -153,7 +160,7 @@ struct attend_tile {
 /* Inner loops. All of them work on one piece, in one thread. */
 struct isa {
 	const char *name;
-	void (*quantize)(const float *x, size_t cols, struct xblock *ret);
+	void (*quantize)(const float *x, size_t cols, size_t planes, struct xblock *ret);
 	void (*matmul)(const struct tile *t);
 	void (*norm)(const float *x, size_t width, const float *w, float eps, float *y);
 	void (*gate)(const float *x, size_t width, float *y);
@@ -173,7 +180,8 @@ struct device {
 	const struct isa *isa; /* NULL: the reference */
 	struct pool *pool;
 	size_t max_rows;
-	struct xblock *xq; /* [max_rows][widest / BLOCK] */
+	size_t planes;	   /* of quantized activations */
+	struct xblock *xq; /* [max_rows][planes][widest / BLOCK] */
 	size_t widest;
 	struct attend_scratch *attend; /* one a thread */
 	float *partials;	       /* PARTIAL_FLOATS */

@@ -65,6 +65,7 @@ int cpu_open(const struct isa *isa, const struct device_options *o, struct devic
 		return err_set(e, SINK_ENOMEM, "There is no memory for a device.");
 	d->isa = isa;
 	d->max_rows = o->max_rows;
+	d->planes = o->precision == PRECISION_FAST ? 1 : 2;
 	rc = pool_new(o->threads, o->pin, &d->pool, e);
 	if (rc == 0)
 		rc = allocate(d, e);

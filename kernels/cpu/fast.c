@@ -40,7 +40,7 @@ static void pack_piece(void *arg, size_t piece, int worker)
 /* Scratch for the quantized activations of the widest matrix. */
 static int widen(struct device *d, size_t cols, struct err *e)
 {
-	size_t bytes = d->max_rows * (cols / BLOCK) * sizeof(struct xblock);
+	size_t bytes = d->max_rows * d->planes * (cols / BLOCK) * sizeof(struct xblock);
 	struct xblock *xq;
 
 	if (cols <= d->widest)
@@ -89,6 +89,7 @@ struct rows_run {
 	const struct isa *isa;
 	const float *x, *w;
 	size_t n, width, rows; /* `rows` a piece */
+	size_t planes;
 	float eps;
 	float *y;
 	struct xblock *xq;
@@ -127,7 +128,7 @@ static void quantize_piece(void *arg, size_t piece, int worker)
 
 	(void)worker;
 	EACH_ROW(r, piece)
-	r->isa->quantize(r->x + i * r->width, r->width, r->xq + i * (r->width / BLOCK));
+	r->isa->quantize(r->x + i * r->width, r->width, r->planes, r->xq + i * r->planes * (r->width / BLOCK));
 }
 
 void fast_norm(struct device *d, const float *x, size_t n, size_t width, const float *w, float eps, float *y)
@@ -172,7 +173,8 @@ static void matmul_piece(void *arg, size_t piece, int worker)
 	t = (struct tile){ .w = op->w[i],
 			   .group = chunk,
 			   .groups = op->w[i]->groups - chunk < r->groups ? op->w[i]->groups - chunk : r->groups,
-			   .xq = r->d->xq + row * (op->w[i]->cols / BLOCK),
+			   .xq = r->d->xq + row * r->d->planes * (op->w[i]->cols / BLOCK),
+			   .planes = r->d->planes,
 			   .x = op->x + row * op->w[i]->cols,
 			   .n = op->n - row < TILE_ROWS ? op->n - row : TILE_ROWS,
 			   .y = op->y + row * op->y_stride + column + chunk * LANES,
@@ -211,7 +213,9 @@ void fast_matmul(struct device *d, const struct matmul *op)
 		pieces += divide_up(op->w[i]->groups, r.groups) * r.row_tiles;
 	}
 	if (quantized) {
-		struct rows_run q = { .x = op->x, .n = op->n, .width = op->w[0]->cols, .xq = d->xq };
+		struct rows_run q = {
+			.x = op->x, .n = op->n, .width = op->w[0]->cols, .planes = d->planes, .xq = d->xq
+		};
 
 		run_rows(d, quantize_piece, &q);
 	}

@@ -217,13 +217,11 @@ INLINE void dot_four_bits(const uint8_t *w, const struct xblock *x, size_t strid
 	const __m256i low = _mm256_set1_epi8(15);
 	__m256i sum[TILE];
 
-	UNROLL
-	for (int j = 0; j < 4; j++) {
+	foreach (j, 4) {
 		__m256i v = _mm256_loadu_si256((const __m256i *)(w + 64 * j));
 		__m256i lo = _mm256_and_si256(v, low), hi = _mm256_and_si256(_mm256_srli_epi16(v, 4), low);
 
-		UNROLL
-		for (size_t t = 0; t < rows; t++) {
+		foreach (t, rows) {
 			const int8_t *q = x[t * stride].q + 4 * j;
 			__m256i p = _mm256_maddubs_epi16(lo, four_of(q));
 
@@ -234,8 +232,7 @@ INLINE void dot_four_bits(const uint8_t *w, const struct xblock *x, size_t strid
 			ADD_IN_ORDER(_mm256_add_epi16, sum[t], _mm256_maddubs_epi16(hi, four_of(q + 16)));
 		}
 	}
-	UNROLL
-	for (size_t t = 0; t < rows; t++)
+	foreach (t, rows)
 		ret[t] = strip_of_words(sum[t], offset * x[t * stride].sum);
 }
 
@@ -247,15 +244,13 @@ INLINE void dot_five_bits(const uint8_t *w, const uint8_t *high, const struct xb
 	__m256i h = _mm256_loadu_si256((const __m256i *)high);
 	__m256i sum[TILE], words[TILE];
 
-	UNROLL
-	for (int j = 0; j < 4; j++) {
+	foreach (j, 4) {
 		__m256i v = _mm256_loadu_si256((const __m256i *)(w + 64 * j));
 		__m256i lo = _mm256_and_si256(v, low), hi = _mm256_and_si256(_mm256_srli_epi16(v, 4), low);
 
-		lo = _mm256_or_si256(lo, _mm256_and_si256(_mm256_slli_epi16(h, 4 - j), fifth));
-		hi = _mm256_or_si256(hi, _mm256_and_si256(_mm256_srli_epi16(h, j), fifth));
-		UNROLL
-		for (size_t t = 0; t < rows; t++) {
+		lo = _mm256_or_si256(lo, _mm256_and_si256(_mm256_slli_epi16(h, (int)(4 - j)), fifth));
+		hi = _mm256_or_si256(hi, _mm256_and_si256(_mm256_srli_epi16(h, (int)j), fifth));
+		foreach (t, rows) {
 			const int8_t *q = x[t * stride].q + 4 * j;
 			__m256i p = _mm256_maddubs_epi16(lo, four_of(q));
 
@@ -268,8 +263,7 @@ INLINE void dot_five_bits(const uint8_t *w, const uint8_t *high, const struct xb
 				sum[t] = _mm256_madd_epi16(words[t], ones);
 		}
 	}
-	UNROLL
-	for (size_t t = 0; t < rows; t++) {
+	foreach (t, rows) {
 		__m256i all = _mm256_add_epi32(sum[t], _mm256_madd_epi16(words[t], ones));
 
 		all = _mm256_sub_epi32(all, _mm256_set1_epi32(offset * x[t * stride].sum));
@@ -293,12 +287,10 @@ INLINE void dot_bytes(const uint8_t *w, size_t lane, const struct xblock *x, siz
 	const __m256i ones = _mm256_set1_epi16(1);
 	__m256i sum[TILE];
 
-	UNROLL
-	for (int j = 0; j < 8; j++) {
+	foreach (j, 8) {
 		__m256i v = _mm256_loadu_si256((const __m256i *)(w + 64 * j + 4 * lane)), size = _mm256_abs_epi8(v);
 
-		UNROLL
-		for (size_t t = 0; t < rows; t++) {
+		foreach (t, rows) {
 			__m256i q = _mm256_sign_epi8(four_of(x[t * stride].q + 4 * j), v);
 			__m256i p = _mm256_madd_epi16(_mm256_maddubs_epi16(size, q), ones);
 
@@ -308,8 +300,7 @@ INLINE void dot_bytes(const uint8_t *w, size_t lane, const struct xblock *x, siz
 				ADD_IN_ORDER(_mm256_add_epi32, sum[t], p);
 		}
 	}
-	UNROLL
-	for (size_t t = 0; t < rows; t++)
+	foreach (t, rows)
 		ret[t].v = _mm256_cvtepi32_ps(sum[t]);
 }
 

@@ -203,31 +203,27 @@ INLINE void dot_nibbles(const uint8_t *w, const uint8_t *high, size_t lane, cons
 	__m512i sum[TILE], h = high ? _mm512_loadu_si512(high) : low;
 
 	(void)lane;
-	UNROLL
-	for (size_t t = 0; t < rows; t++)
+	foreach (t, rows)
 		sum[t] = _mm512_set1_epi32(-offset * x[t * stride].sum);
-	UNROLL
-	for (int j = 0; j < 4; j++) {
+	foreach (j, 4) {
 		__m512i v = _mm512_loadu_si512(w + 64 * j);
 		__m512i lo = _mm512_and_si512(v, low), hi = _mm512_and_si512(_mm512_srli_epi16(v, 4), low);
 
 		if (high) {
-			__m512i left = _mm512_sll_epi16(h, _mm_cvtsi32_si128(4 - j));
-			__m512i right = _mm512_srl_epi16(h, _mm_cvtsi32_si128(j));
+			__m512i left = _mm512_sll_epi16(h, _mm_cvtsi32_si128((int)(4 - j)));
+			__m512i right = _mm512_srl_epi16(h, _mm_cvtsi32_si128((int)j));
 
 			lo = _mm512_or_si512(lo, _mm512_and_si512(left, fifth));
 			hi = _mm512_or_si512(hi, _mm512_and_si512(right, fifth));
 		}
-		UNROLL
-		for (size_t t = 0; t < rows; t++) {
+		foreach (t, rows) {
 			const int8_t *q = x[t * stride].q + 4 * j;
 
 			sum[t] = add_products(sum[t], lo, four_of(q));
 			sum[t] = add_products(sum[t], hi, four_of(q + 16));
 		}
 	}
-	UNROLL
-	for (size_t t = 0; t < rows; t++)
+	foreach (t, rows)
 		ret[t].v = _mm512_cvtepi32_ps(sum[t]);
 }
 
@@ -239,15 +235,13 @@ INLINE void dot_bytes(const uint8_t *w, size_t lane, const struct xblock *x, siz
 	__m512i sum[TILE];
 
 	(void)lane;
-	UNROLL
-	for (size_t t = 0; t < rows; t++)
+	foreach (t, rows)
 #ifdef KERNELS_VNNI
 		sum[t] = _mm512_set1_epi32(-128 * x[t * stride].sum);
 #else
 		sum[t] = _mm512_setzero_si512();
 #endif
-	UNROLL
-	for (int j = 0; j < 8; j++) {
+	foreach (j, 8) {
 		__m512i v = _mm512_loadu_si512(w + 64 * j);
 #ifdef KERNELS_VNNI
 		__m512i size = _mm512_xor_si512(v, _mm512_set1_epi8(-128));
@@ -256,8 +250,7 @@ INLINE void dot_bytes(const uint8_t *w, size_t lane, const struct xblock *x, siz
 		__mmask64 negative = _mm512_movepi8_mask(v);
 #endif
 
-		UNROLL
-		for (size_t t = 0; t < rows; t++) {
+		foreach (t, rows) {
 			__m512i q = four_of(x[t * stride].q + 4 * j);
 
 #ifndef KERNELS_VNNI
@@ -266,8 +259,7 @@ INLINE void dot_bytes(const uint8_t *w, size_t lane, const struct xblock *x, siz
 			sum[t] = add_products(sum[t], size, q);
 		}
 	}
-	UNROLL
-	for (size_t t = 0; t < rows; t++)
+	foreach (t, rows)
 		ret[t].v = _mm512_cvtepi32_ps(sum[t]);
 }
 

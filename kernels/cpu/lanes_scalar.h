@@ -15,19 +15,18 @@
 #undef UNROLL
 #define UNROLL
 
-enum { STRIP = LANES, TILE = 1, ATTEND_Q = 1, ATTEND_V = 1 };
+enum { STRIP = LANES, TILE = 2, ATTEND_Q = 1, ATTEND_V = 1 };
 
 struct v16 {
 	float f[LANES];
 };
 
-#define EACH_LANE for (size_t i = 0; i < LANES; i++)
-
 INLINE struct v16 v16_set1(float x)
 {
 	struct v16 r;
 
-	EACH_LANE r.f[i] = x;
+	foreach (i, LANES)
+		r.f[i] = x;
 	return r;
 }
 
@@ -35,20 +34,23 @@ INLINE struct v16 v16_load(const float *p)
 {
 	struct v16 r;
 
-	EACH_LANE r.f[i] = p[i];
+	foreach (i, LANES)
+		r.f[i] = p[i];
 	return r;
 }
 
 INLINE void v16_store(float *p, struct v16 a)
 {
-	EACH_LANE p[i] = a.f[i];
+	foreach (i, LANES)
+		p[i] = a.f[i];
 }
 
 INLINE struct v16 v16_load_f16(const uint16_t *p)
 {
 	struct v16 r;
 
-	EACH_LANE r.f[i] = f16_to_f32(p[i]);
+	foreach (i, LANES)
+		r.f[i] = f16_to_f32(p[i]);
 	return r;
 }
 
@@ -56,84 +58,97 @@ INLINE struct v16 v16_load_bf16(const uint16_t *p)
 {
 	struct v16 r;
 
-	EACH_LANE r.f[i] = bf16_to_f32(p[i]);
+	foreach (i, LANES)
+		r.f[i] = bf16_to_f32(p[i]);
 	return r;
 }
 
 INLINE void v16_store_f16(uint16_t *p, struct v16 a)
 {
-	EACH_LANE p[i] = f16_of_f32(a.f[i]);
+	foreach (i, LANES)
+		p[i] = f16_of_f32(a.f[i]);
 }
 
 INLINE struct v16 v16_add(struct v16 a, struct v16 b)
 {
-	EACH_LANE a.f[i] += b.f[i];
+	foreach (i, LANES)
+		a.f[i] += b.f[i];
 	return a;
 }
 
 INLINE struct v16 v16_sub(struct v16 a, struct v16 b)
 {
-	EACH_LANE a.f[i] -= b.f[i];
+	foreach (i, LANES)
+		a.f[i] -= b.f[i];
 	return a;
 }
 
 INLINE struct v16 v16_mul(struct v16 a, struct v16 b)
 {
-	EACH_LANE a.f[i] *= b.f[i];
+	foreach (i, LANES)
+		a.f[i] *= b.f[i];
 	return a;
 }
 
 INLINE struct v16 v16_div(struct v16 a, struct v16 b)
 {
-	EACH_LANE a.f[i] /= b.f[i];
+	foreach (i, LANES)
+		a.f[i] /= b.f[i];
 	return a;
 }
 
 /* a * b + c, rounded once. */
 INLINE struct v16 v16_fma(struct v16 a, struct v16 b, struct v16 c)
 {
-	EACH_LANE c.f[i] = fmaf(a.f[i], b.f[i], c.f[i]);
+	foreach (i, LANES)
+		c.f[i] = fmaf(a.f[i], b.f[i], c.f[i]);
 	return c;
 }
 
 /* The second when one of them is NaN, as x86 has it. */
 INLINE struct v16 v16_max(struct v16 a, struct v16 b)
 {
-	EACH_LANE b.f[i] = a.f[i] > b.f[i] ? a.f[i] : b.f[i];
+	foreach (i, LANES)
+		b.f[i] = a.f[i] > b.f[i] ? a.f[i] : b.f[i];
 	return b;
 }
 
 INLINE struct v16 v16_abs(struct v16 a)
 {
-	EACH_LANE a.f[i] = fabsf(a.f[i]);
+	foreach (i, LANES)
+		a.f[i] = fabsf(a.f[i]);
 	return a;
 }
 
 /* x < limit ? 0 : a */
 INLINE struct v16 v16_zero_below(struct v16 x, float limit, struct v16 a)
 {
-	EACH_LANE a.f[i] = x.f[i] < limit ? 0.0f : a.f[i];
+	foreach (i, LANES)
+		a.f[i] = x.f[i] < limit ? 0.0f : a.f[i];
 	return a;
 }
 
 /* x < 0 ? a : b */
 INLINE struct v16 v16_if_negative(struct v16 x, struct v16 a, struct v16 b)
 {
-	EACH_LANE b.f[i] = x.f[i] < 0.0f ? a.f[i] : b.f[i];
+	foreach (i, LANES)
+		b.f[i] = x.f[i] < 0.0f ? a.f[i] : b.f[i];
 	return b;
 }
 
 /* a * 2^n, n being the low bits of z's mantissa (see MAGIC in rows.h); a and the result are normal. */
 INLINE struct v16 v16_scale_exponent(struct v16 a, struct v16 z)
 {
-	EACH_LANE a.f[i] = f32_of_bits(f32_bits(a.f[i]) + (f32_bits(z.f[i]) << 23));
+	foreach (i, LANES)
+		a.f[i] = f32_of_bits(f32_bits(a.f[i]) + (f32_bits(z.f[i]) << 23));
 	return a;
 }
 
 /* The low byte of each lane's bits. */
 INLINE void v16_store_low_bytes(int8_t *p, struct v16 z)
 {
-	EACH_LANE p[i] = (int8_t)(uint8_t)f32_bits(z.f[i]);
+	foreach (i, LANES)
+		p[i] = (int8_t)(uint8_t)f32_bits(z.f[i]);
 }
 
 INLINE float v16_sum(struct v16 a)
@@ -165,8 +180,7 @@ INLINE struct strip strip_load_f16(const uint8_t *p)
 {
 	struct strip r;
 
-	EACH_LANE
-	{
+	foreach (i, LANES) {
 		uint16_t h;
 
 		memcpy(&h, p + 2 * i, 2);
@@ -194,7 +208,8 @@ INLINE struct strip strip_of_ints(const int32_t *sum, int32_t correction)
 {
 	struct strip r;
 
-	EACH_LANE r.v.f[i] = (float)(sum[i] - correction);
+	foreach (i, LANES)
+		r.v.f[i] = (float)(sum[i] - correction);
 	return r;
 }
 

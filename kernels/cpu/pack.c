@@ -27,11 +27,6 @@ static const struct layout *layout_of(enum dtype type)
 	return NULL;
 }
 
-bool type_is_blocked(enum dtype type)
-{
-	return layout_of(type) != NULL;
-}
-
 size_t pack_block_bytes(enum dtype type)
 {
 	const struct layout *l = layout_of(type);

@@ -91,24 +91,40 @@ static void gate_row(const float *x, size_t width, float *y)
 		store_some(y + whole, rest, gated(load_some(x + whole, rest), load_some(x + width + whole, rest)));
 }
 
-/* A block whose largest value is below 2^-100 is zero: the inverse of its scale might not be finite. */
-static void quantize_row(const float *x, size_t cols, struct xblock *ret)
+/* One plane of a block: rounds lo and hi times `inverse` of d, and leaves in them what d * q leaves over. */
+INLINE void quantize_plane(struct v16 *lo, struct v16 *hi, float inverse, float d, struct xblock *ret)
 {
-	for (size_t b = 0; b < cols / BLOCK; b++, x += BLOCK, ret++) {
-		struct v16 lo = v16_load(x), hi = v16_load(x + LANES), magic = v16_set1(MAGIC), inverse, sum;
+	struct v16 magic = v16_set1(MAGIC), by = v16_set1(inverse), back = v16_set1(-d);
+	struct v16 a = v16_fma(*lo, by, magic), b = v16_fma(*hi, by, magic);
+
+	v16_store_low_bytes(ret->q, a);
+	v16_store_low_bytes(ret->q + LANES, b);
+	a = v16_sub(a, magic);
+	b = v16_sub(b, magic);
+	*lo = v16_fma(a, back, *lo);
+	*hi = v16_fma(b, back, *hi);
+	ret->d = d;
+	ret->sum = (int32_t)v16_sum(v16_add(a, b)); /* whole numbers: exact in any order */
+	ret->ds = d * (float)ret->sum;
+	ret->unused = 0;
+}
+
+/* A block whose largest value is below 2^-100 is zero: the inverse of its scale might not be finite. */
+static void quantize_row(const float *x, size_t cols, size_t planes, struct xblock *ret)
+{
+	const size_t blocks = cols / BLOCK;
+
+	for (size_t b = 0; b < blocks; b++, x += BLOCK, ret++) {
+		struct v16 lo = v16_load(x), hi = v16_load(x + LANES);
 		float largest = v16_largest(v16_max(v16_abs(lo), v16_abs(hi)));
 		bool zero = largest < 0x1p-100f;
+		float inverse = zero ? 0.0f : 127.0f / largest, d = zero ? 0.0f : largest / 127.0f;
 
-		inverse = v16_set1(zero ? 0.0f : 127.0f / largest);
-		lo = v16_fma(lo, inverse, magic);
-		hi = v16_fma(hi, inverse, magic);
-		v16_store_low_bytes(ret->q, lo);
-		v16_store_low_bytes(ret->q + LANES, hi);
-		sum = v16_add(v16_sub(lo, magic), v16_sub(hi, magic)); /* whole numbers: exact in any order */
-		ret->d = zero ? 0.0f : largest / 127.0f;
-		ret->sum = (int32_t)v16_sum(sum);
-		ret->ds = ret->d * (float)ret->sum;
-		ret->unused = 0;
+		quantize_plane(&lo, &hi, inverse, d, ret);
+		if (planes == 1)
+			continue;
+		quantize_plane(&lo, &hi, inverse * 254.0f, d / 254.0f, ret + blocks);
+		ret->ds += ret[blocks].ds;
 	}
 }
 

@@ -123,7 +123,12 @@ struct tensor kit_tensor(struct kit_random *r, enum dtype type, size_t rows, siz
 
 struct device *kit_open(const struct backend *b, int threads, size_t max_rows)
 {
-	struct device_options o = { .threads = threads, .max_rows = max_rows };
+	return kit_open_at(b, threads, max_rows, PRECISION_EXACT);
+}
+
+struct device *kit_open_at(const struct backend *b, int threads, size_t max_rows, enum precision precision)
+{
+	struct device_options o = { .threads = threads, .max_rows = max_rows, .precision = precision };
 	struct device *d = NULL;
 	struct err e;
 

@@ -30,6 +30,7 @@ struct tensor kit_tensor(struct kit_random *r, enum dtype type, size_t rows, siz
 
 /* Opens `b`; fails the test with the reason when it cannot be. */
 struct device *kit_open(const struct backend *b, int threads, size_t max_rows);
+struct device *kit_open_at(const struct backend *b, int threads, size_t max_rows, enum precision precision);
 /* A buffer with these contents (zeros for NULL), and its contents back. */
 float *kit_upload(const struct backend *b, struct device *d, const float *x, size_t n);
 void kit_download(const struct backend *b, struct device *d, float *buffer, float *x, size_t n);
