@@ -13,7 +13,7 @@ static void pick(struct batch *b, size_t i)
 	struct entry *n = &b->entry[i];
 
 	n->token = sampler_pick(b->sampler, &n->how, model_logits(b->model, b->slice[i].first_logits), n->position,
-				n->recent, n->recents, &n->logprob);
+				n->recent, n->recents, n->explains ? &n->logprob : NULL);
 }
 
 static void score(struct batch *b, size_t i)

@@ -18,6 +18,7 @@ struct entry {
 	const int32_t *recent; /* the tokens before it */
 	size_t recents;
 	int32_t token;	/* out */
+	bool explains;	/* its log-probability is wanted too, which costs a walk over the vocabulary */
 	double logprob; /* out; of the token */
 
 	const int32_t

@@ -45,7 +45,7 @@ static void print_cache(const struct conf *conf, struct model *m, FILE *to)
 
 int check_print(const struct conf *conf, const char *file, FILE *to)
 {
-	const struct model_options o = {
+	struct model_options o = {
 		.path = conf->model,
 		.kernels = conf->kernels,
 		.threads = (int)conf->threads,
@@ -65,7 +65,9 @@ int check_print(const struct conf *conf, const char *file, FILE *to)
 		log_error("No model is given: say sinkd -t -m FILE, or set model in the configuration file.");
 		return SINK_ENOENT;
 	}
-	rc = model_open(&o, &m, &e);
+	rc = precision_find(conf->precision, &o.precision, &e);
+	if (!rc)
+		rc = model_open(&o, &m, &e);
 	if (rc < 0) {
 		log_error("%s", e.text);
 		return rc;

@@ -12,10 +12,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "kernels.h"
 #include "log.h"
 #include "policy.h"
 
-enum type { TEXT, POLICY, BOOL, INT, SIZE, FLOAT, LEVEL };
+enum type { TEXT, POLICY, PRECISION, BOOL, INT, SIZE, FLOAT, LEVEL };
 
 struct option_row {
 	const char *name;
@@ -38,6 +39,8 @@ static const struct option_row table[] = {
 	{ "pin-threads", 0, BOOL, false, FIELD(pin_threads), "no", 0, 0, "BOOL", "bind each thread to a core" },
 	{ "kernels", 0, TEXT, false, FIELD(kernels), "auto", 0, 0, "NAME",
 	  "the arithmetic: auto, or a name that -t lists" },
+	{ "precision", 0, PRECISION, false, FIELD(precision), "exact", 0, 0, "NAME",
+	  "activations in sixteen bits (exact) or in eight (fast)" },
 	{ "cache", 0, SIZE, false, FIELD(cache), "2G", 1 << 20, 0x1p45, "SIZE",
 	  "most memory for the caches of all conversations" },
 	{ "policy", 0, POLICY, true, FIELD(policy), "sink:4,2044", 0, 0, "POLICY",
@@ -60,7 +63,7 @@ static const struct option_row table[] = {
 	  "the same by subtraction, for each use; 0: off" },
 	{ "penalty-last", 0, INT, true, FIELD(sampling.how.penalty_last), "64", 0, 8192, "N",
 	  "tokens that the penalties look back on" },
-	{ "max-tokens", 0, INT, true, FIELD(sampling.max_tokens), "0", 0, INT32_MAX, "N",
+	{ "max-tokens", 0, INT, true, FIELD(sampling.max_tokens), "4096", 0, INT32_MAX, "N",
 	  "longest answer; 0: until the model ends it" },
 	{ "batch", 0, INT, false, FIELD(batch), "256", 1, 4096, "N", "most tokens of one step over all conversations" },
 	{ "gap", 0, FLOAT, true, FIELD(gap), "100", 1, 10000, "MS",
@@ -167,11 +170,13 @@ static int set_bool(struct conf *c, const struct option_row *row, const char *te
 
 static int set_text(struct conf *c, const struct option_row *row, const char *text, struct err *e)
 {
+	enum precision precision;
 	struct policy p;
 
 	if (strlen(text) >= row->size)
 		return err_set(e, SINK_EINVAL, "%s: the value is longer than %zu bytes.", row->name, row->size - 1);
-	if (row->type == POLICY && policy_parse(text, &p, e) < 0)
+	if ((row->type == POLICY && policy_parse(text, &p, e) < 0) ||
+	    (row->type == PRECISION && precision_find(text, &precision, e) < 0))
 		return SINK_EINVAL;
 	memcpy((char *)c + row->offset, text, strlen(text) + 1);
 	return 0;
@@ -184,6 +189,7 @@ static int set_row(struct conf *c, const struct option_row *row, const char *tex
 	switch (row->type) {
 	case TEXT:
 	case POLICY:
+	case PRECISION:
 		return set_text(c, row, text, e);
 	case BOOL:
 		return set_bool(c, row, text, e);
@@ -460,7 +466,7 @@ void conf_reload(struct conf *c, const struct conf *fresh, char *restart, size_t
 	for (size_t i = 0; i < ROWS; i++) {
 		char *old = (char *)c + table[i].offset;
 		const char *new = (const char *)fresh + table[i].offset;
-		bool text = table[i].type == TEXT || table[i].type == POLICY;
+		bool text = table[i].type <= PRECISION;
 
 		if (text ? strcmp(old, new) == 0 : memcmp(old, new, table[i].size) == 0)
 			continue;
@@ -490,6 +496,7 @@ static void value_text(const struct conf *c, const struct option_row *row, char 
 	switch (row->type) {
 	case TEXT:
 	case POLICY:
+	case PRECISION:
 		snprintf(text, size, "%s", field);
 		return;
 	case BOOL:

@@ -107,13 +107,18 @@ void core_free(struct core *c)
 int core_load(struct core *c, struct err *e)
 {
 	int64_t logits = c->conf.batch < LOGITS_MOST ? c->conf.batch : LOGITS_MOST;
+	enum precision precision;
+	int rc = precision_find(c->conf.precision, &precision, e);
 
+	if (rc < 0)
+		return rc;
 	c->load.job = (struct job){ load_run, load_done };
 	c->load.options = (struct model_options){
 		.path = c->conf.model,
 		.kernels = c->conf.kernels,
 		.threads = (int)c->conf.threads,
 		.pin = c->conf.pin_threads,
+		.precision = precision,
 		.max_rows = (size_t)c->conf.batch,
 		.max_logits = (size_t)logits,
 		.cache_bytes = (size_t)c->conf.cache,
@@ -141,18 +146,15 @@ int core_set_model(struct core *c, struct model *m, struct err *e)
 void core_take(struct core *c)
 {
 	struct job *j;
-	bool any = false;
 
-	while ((j = worker_take(c->scribe)) || (j = worker_take(c->engine))) {
+	while ((j = worker_take(c->scribe)) || (j = worker_take(c->engine)))
 		j->done(j, c);
-		any = true;
-	}
-	if (any)
-		verb_retry(c);
+	verb_retry(c);
 }
 
 void core_move(struct core *c)
 {
+	verb_retry(c); /* a request of this turn may have been what others waited for */
 	step_begin(c);
 }
 

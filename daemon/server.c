@@ -45,7 +45,7 @@ struct server {
 	char *const *argv;
 	void *context, *router, *monitor;
 	int signals;
-	bool bound, hurry, told_hung;
+	bool ready, bound, hurry, told_hung;
 
 	uint8_t *open; /* by descriptor: an accepted connection */
 	size_t open_room, connections, most_connections;
@@ -224,7 +224,7 @@ static void watch_connections(struct server *s)
 		log_warning("%zu connections: others wait until some of them end.", s->connections);
 		zmq_unbind(s->router, s->core->conf.listen);
 		s->bound = false;
-	} else if (!s->bound && s->core->phase == PHASE_READY && s->connections < s->most_connections - 8) {
+	} else if (s->ready && !s->bound && s->connections < s->most_connections - 8) {
 		if (bind_router(s, &e) < 0)
 			log_error("%s", e.text);
 	}
@@ -417,6 +417,7 @@ static int become_ready(struct server *s)
 		log_error("%s", e.text);
 		return SINK_EIO;
 	}
+	s->ready = true;
 	s->status_since = clock_ms();
 	notify_send("READY=1");
 	tell_status(s, s->status_since + 1);
@@ -432,7 +433,7 @@ static void keep_time(struct server *s)
 		feed_watchdog(s, now);
 	if (s->forget_at && now >= s->forget_at)
 		forget_ended(s, now);
-	if (s->core->phase == PHASE_READY && now >= s->status_at)
+	if (s->ready && now >= s->status_at)
 		tell_status(s, now);
 }
 
@@ -502,7 +503,7 @@ enum server_end server_run(struct server *s)
 		if (s->hurry)
 			return SERVER_HURRIED;
 		more = turn(s, more || item[0].revents);
-		if (c->load_failed || (c->phase == PHASE_READY && !s->bound && !s->status_since && become_ready(s) < 0))
+		if (c->load_failed || (c->phase == PHASE_READY && !s->ready && become_ready(s) < 0))
 			return c->load_failed ? SERVER_NO_MODEL : SERVER_FAILED;
 		if (c->phase == PHASE_STOPPING && core_at_home(c)) {
 			say_goodbye(s);

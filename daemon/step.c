@@ -80,7 +80,9 @@ static void fill(struct core *c, struct conversation *v, struct slice *slice, st
 				 .token = v->log.id + v->seen.tokens,
 				 .count = (size_t)count,
 				 .logits = picks ? LOGITS_LAST : LOGITS_NONE };
-	*n = (struct entry){ .owner = &v->runner, .picks = picks, .how = s->how, .position = end };
+	*n = (struct entry){
+		.owner = &v->runner, .picks = picks, .how = s->how, .position = end, .explains = s->logprobs
+	};
 	if (!picks)
 		return;
 	n->recents = end < s->how.penalty_last ? (size_t)end : (size_t)s->how.penalty_last;

@@ -274,7 +274,7 @@ bool talk_trim(struct conversation *c, int64_t count)
 void talk_rewind(struct core *core, struct conversation *c, size_t messages, const char **by)
 {
 	assert(!conversation_busy(c) && !c->away);
-	*by = "cache";
+	*by = c->kv || !c->replays ? "cache" : "replay";
 	if (messages < c->messages) {
 		int64_t tokens = c->message[messages].first_token;
 

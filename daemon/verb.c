@@ -18,34 +18,39 @@ struct verb {
 	const char *name;
 	int needs;
 	verb_function *run;
+	enum {
+		PLAIN,
+		PATIENT, /* waits while the conversation reads something that no answer follows */
+		URGENT,	 /* overtakes those that wait */
+	} manner;
 };
 
 static verb_function hello_again, status, models, shut_down;
 
 static const struct verb verbs[] = {
-	{ "hello", NEEDS_NOTHING, hello_again },
-	{ "new", NEEDS_NOTHING, verb_new },
-	{ "say", NEEDS_HOME, verb_say },
-	{ "regenerate", NEEDS_CACHES, verb_regenerate },
-	{ "rewind", NEEDS_CACHES, verb_rewind },
-	{ "fork", NEEDS_CACHES, verb_fork },
-	{ "list", NEEDS_NOTHING, verb_list },
-	{ "show", NEEDS_NOTHING, verb_show },
-	{ "log", NEEDS_NOTHING, verb_log },
-	{ "rename", NEEDS_NOTHING, verb_rename },
-	{ "remove", NEEDS_CACHES, verb_remove },
-	{ "stop", NEEDS_HOME, verb_stop },
-	{ "attach", NEEDS_NOTHING, verb_attach },
-	{ "detach", NEEDS_NOTHING, verb_detach },
-	{ "credit", NEEDS_NOTHING, verb_credit },
-	{ "feed", NEEDS_HOME, verb_feed },
-	{ "generate", NEEDS_CACHES, verb_generate },
-	{ "tokenize", NEEDS_NOTHING, verb_tokenize },
-	{ "detokenize", NEEDS_NOTHING, verb_detokenize },
-	{ "score", NEEDS_CACHES, verb_score },
-	{ "status", NEEDS_NOTHING, status },
-	{ "models", NEEDS_NOTHING, models },
-	{ "shutdown", NEEDS_NOTHING, shut_down },
+	{ "hello", NEEDS_NOTHING, hello_again, PLAIN },
+	{ "new", NEEDS_NOTHING, verb_new, PLAIN },
+	{ "say", NEEDS_HOME, verb_say, PATIENT },
+	{ "regenerate", NEEDS_CACHES, verb_regenerate, PATIENT },
+	{ "rewind", NEEDS_CACHES, verb_rewind, PLAIN },
+	{ "fork", NEEDS_CACHES, verb_fork, PLAIN },
+	{ "list", NEEDS_NOTHING, verb_list, PLAIN },
+	{ "show", NEEDS_NOTHING, verb_show, PLAIN },
+	{ "log", NEEDS_NOTHING, verb_log, PLAIN },
+	{ "rename", NEEDS_NOTHING, verb_rename, PLAIN },
+	{ "remove", NEEDS_CACHES, verb_remove, PLAIN },
+	{ "stop", NEEDS_HOME, verb_stop, URGENT },
+	{ "attach", NEEDS_NOTHING, verb_attach, PLAIN },
+	{ "detach", NEEDS_NOTHING, verb_detach, PLAIN },
+	{ "credit", NEEDS_NOTHING, verb_credit, PLAIN },
+	{ "feed", NEEDS_HOME, verb_feed, PATIENT },
+	{ "generate", NEEDS_CACHES, verb_generate, PATIENT },
+	{ "tokenize", NEEDS_NOTHING, verb_tokenize, PLAIN },
+	{ "detokenize", NEEDS_NOTHING, verb_detokenize, PLAIN },
+	{ "score", NEEDS_CACHES, verb_score, PLAIN },
+	{ "status", NEEDS_NOTHING, status, PLAIN },
+	{ "models", NEEDS_NOTHING, models, PLAIN },
+	{ "shutdown", NEEDS_NOTHING, shut_down, PLAIN },
 };
 
 static const struct verb *verb_named(const char *name, size_t len)
@@ -220,8 +225,11 @@ static bool must_wait(struct core *c, const struct request *r)
 		return false;
 	if (r->verb->needs == NEEDS_CACHES && c->batch_away)
 		return true;
-	if (verb_conversation(c, r, &v, NULL) == 0 && (v->away || v->encoding))
+	if (verb_conversation(c, r, &v, NULL) == 0 &&
+	    (v->away || v->encoding || (r->verb->manner == PATIENT && conversation_busy(v) && !v->work.answers)))
 		return true;
+	if (r->verb->manner == URGENT)
+		return false;
 	TAILQ_FOREACH(earlier, &c->waiting, link)
 	{
 		if (earlier == r)
@@ -252,15 +260,17 @@ void verb_admit(struct core *c, struct request *r)
 
 void verb_retry(struct core *c)
 {
-	struct request *r, *after;
+	struct request *r = TAILQ_FIRST(&c->waiting);
 
-	for (r = TAILQ_FIRST(&c->waiting); r; r = after) {
-		after = TAILQ_NEXT(r, link);
-		if (must_wait(c, r))
+	while (r) {
+		if (must_wait(c, r)) {
+			r = TAILQ_NEXT(r, link);
 			continue;
+		}
 		TAILQ_REMOVE(&c->waiting, r, link);
 		c->waiting_count--;
 		run(c, r);
+		r = TAILQ_FIRST(&c->waiting); /* it may have been what earlier ones waited for */
 	}
 }
 

@@ -24,7 +24,7 @@ void verb_dispatch(struct core *c, const struct sender *from, const void *frame,
 /* The answer to what is no message of one frame. */
 void verb_refuse_frame(struct core *c, const struct sender *from, const struct err *why);
 
-/* Something came home: requests that waited for it are served. */
+/* Serves the requests that need not wait any more. */
 void verb_retry(struct core *c);
 
 #endif

@@ -29,7 +29,7 @@ INLINE void store_some(float *p, size_t n, struct v16 x)
 }
 
 /*
- * e^x for x <= 0; the largest error is 1.02 units in the last place, e^0 is 1, and below -87 it is 0 (e^-87
+ * e^x for x <= 0; the largest error is 1.01 units in the last place, e^0 is 1, and below -87 it is 0 (e^-87
  * is 1.6e-38). x = n ln 2 + r with |r| <= ln 2 / 2, and e^r = 1 + r + r^2 q(r) with q of degree 4 by Remez' exchange
  * (3.1e-9).
  */

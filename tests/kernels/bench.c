@@ -71,13 +71,12 @@ static void make_rows(struct model *m)
 	}
 }
 
-static bool make_model(struct model *m, const char *backend, int threads)
+static bool make_model(struct model *m, const char *backend, const struct device_options *o)
 {
-	struct device_options o = { .threads = threads, .max_rows = MANY };
 	struct err e;
 
 	m->b = kernels_find(backend, &e);
-	if (!m->b || m->b->open(&o, &m->d, &e) != 0) {
+	if (!m->b || m->b->open(o, &m->d, &e) != 0) {
 		fprintf(stderr, "%s\n", e.text);
 		return false;
 	}
@@ -235,16 +234,17 @@ static double seconds_of(const struct model *m, const struct line *l, size_t n)
 	return t[0];
 }
 
-int kit_bench(const char *backend, int threads)
+int kit_bench(const char *backend, int threads, enum precision precision)
 {
 	static const size_t rows[] = { 1, 16, 64, 512 };
+	const struct device_options o = { .threads = threads, .max_rows = MANY, .precision = precision };
 	struct model *m = calloc(1, sizeof(*m));
 	double start = now();
 
-	if (!m || !make_model(m, backend, threads))
+	if (!m || !make_model(m, backend, &o))
 		return 1;
-	printf("%s, %d threads; made in %.2f s; us a call, GB/s of weights or pages, GOP/s\n", m->b->name, threads,
-	       now() - start);
+	printf("%s, %d threads, %s; made in %.2f s; us a call, GB/s of weights or pages, GOP/s\n", m->b->name, threads,
+	       precision_name(precision), now() - start);
 	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
 		for (size_t j = 0; j < sizeof(rows) / sizeof(rows[0]); j++) {
 			const struct line *l = &lines[i];

@@ -3,7 +3,7 @@
  * here in double. Then what the backends promise each other: the same bits from "scalar", "avx2" and "avx512" (emulated
  * where the machine has none), from one row and from many, from one thread and from several.
  *
- * `check_kernels --bench [backend] [threads]` times the operations instead.
+ * `check_kernels --bench [backend] [threads] [precision]` times the operations instead.
  */
 #include <math.h>
 #include <stdio.h>
@@ -334,6 +334,19 @@ static void run_subject(void **state)
 	s->test(state);
 }
 
+static int bench(int argc, char **argv)
+{
+	enum precision precision = PRECISION_EXACT;
+	struct err e;
+
+	if (argc > 4 && precision_find(argv[4], &precision, &e) != 0) {
+		fprintf(stderr, "%s\n", e.text);
+		return 1;
+	}
+	return kit_bench(argc > 2 ? argv[2] : "auto", argc > 3 ? (int)strtol(argv[3], NULL, 10) : kernels_cores(),
+			 precision);
+}
+
 int main(int argc, char **argv)
 {
 	static struct CMUnitTest tests[CASES];
@@ -342,8 +355,7 @@ int main(int argc, char **argv)
 	size_t n = 0;
 
 	if (argc > 1 && strcmp(argv[1], "--bench") == 0)
-		return kit_bench(argc > 2 ? argv[2] : "auto",
-				 argc > 3 ? (int)strtol(argv[3], NULL, 10) : kernels_cores());
+		return bench(argc, argv);
 	tests[n++] = (struct CMUnitTest){ "names are found", names_are_found, NULL, NULL, NULL };
 	tests[n++] =
 		(struct CMUnitTest){ "halves are what IEEE 754 says", halves_are_what_ieee_754_says, NULL, NULL, NULL };

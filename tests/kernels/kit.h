@@ -79,6 +79,6 @@ float kit_value(const struct kit_scene *s, const struct row *row, int run, int64
 void kit_attend(const struct kit_scene *s, const struct backend *b, struct device *d, size_t first, size_t n, float *y);
 
 /* Times every operation on the shapes of the default model. */
-int kit_bench(const char *backend, int threads);
+int kit_bench(const char *backend, int threads, enum precision precision);
 
 #endif
