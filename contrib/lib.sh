@@ -106,16 +106,34 @@ bootstrap() {
 	stage 'preparing the build' sh -c 'cd "$1" && autoreconf -fi' sh "$top"
 }
 
-# build DIRECTORY OPTION…: configures once, then makes what has changed. The directory is a folder below the tree.
-# configure is called by a relative path, since it takes no source directory with blanks in its name.
+# where_to_build: sets tree, the sources, and builds, the folder of builds. libtool and make take no blanks in a path, so
+# a checkout whose path has some is seen through a link, and built beside it, in the user's state directory.
+where_to_build() {
+	tree=$top
+	builds=$top/build
+	case $top in
+	*[!A-Za-z0-9_./+,:@~-]*) ;;
+	*) return 0 ;;
+	esac
+	case $state in
+	*[!A-Za-z0-9_./+,:@~-]*)
+		die "Neither $top nor $state can be built in: their names have characters that make does not take."
+		;;
+	esac
+	name=$(printf '%s' "$top" | cksum | cut -d ' ' -f 1)
+	tree=$state/tree-$name
+	builds=$state/build-$name
+	ln -sfn "$top" "$tree" || die "Cannot write $tree."
+}
+
+# build DIRECTORY OPTION…: configures once, then makes what has changed.
 build() {
 	dir=$1 && shift
-	up=$(printf '%s\n' "$dir" | sed 's|[^/][^/]*|..|g')
-	mkdir -p "$top/$dir" || die "Cannot create $top/$dir."
-	if ! test -f "$top/$dir/Makefile"; then
-		stage "configuring $dir" sh -c 'cd "$1" && shift && "$@"' sh "$top/$dir" "$up/configure" "$@"
+	mkdir -p "$dir" || die "Cannot create $dir."
+	if ! test -f "$dir/Makefile"; then
+		stage "configuring $dir" sh -c 'cd "$1" && shift && "$@"' sh "$dir" "$tree/configure" "$@"
 	fi
-	stage "building $dir" make -C "$top/$dir" -j "$(cores)"
+	stage "building $dir" make -C "$dir" -j "$(cores)"
 }
 
 # python_with MODULE: the first Python 3 that has it; the system's own before another one in PATH.

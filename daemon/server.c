@@ -2,9 +2,8 @@
  * Owns the sockets and the turns of the loop. A turn does a bounded amount of everything: frames, jobs, the next batch,
  * events to readers; what is left waits for the next turn.
  *
- * ZeroMQ aborts the process when it cannot accept a connection for want of descriptors. So connections are counted, by
- * the socket's monitor, and when they are at their limit it is made to stop accepting; who comes then waits in the
- * kernel's queue. The monitor also tells the end of a connection, and with it of a client.
+ * ZeroMQ aborts the process when it cannot accept a connection for want of descriptors, and to unbind it would end all
+ * that it has. So connections are counted, by the socket's monitor, and one that is too many is shut down at once. The monitor also tells the end of a connection, and with it of a client.
  */
 #include "server.h"
 
@@ -15,6 +14,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include <zmq.h>
 
@@ -45,7 +45,8 @@ struct server {
 	char *const *argv;
 	void *context, *router, *monitor;
 	int signals;
-	bool ready, bound, hurry, told_hung;
+	bool ready, hurry, told_hung;
+	bool crowded; /* it was said that there are too many connections */
 
 	uint8_t *open; /* by descriptor: an accepted connection */
 	size_t open_room, connections, most_connections;
@@ -193,7 +194,7 @@ void server_free(struct server *s, enum server_end end)
 	free(s);
 }
 
-/* Accepting, or not. */
+/* Connections. */
 
 static int bind_router(struct server *s, struct err *e)
 {
@@ -201,7 +202,7 @@ static int bind_router(struct server *s, struct err *e)
 	int fd = -1;
 
 	if (s->listener.fd >= 0) {
-		fd = dup(s->listener.fd); /* ZeroMQ closes its own when it stops accepting */
+		fd = dup(s->listener.fd); /* ZeroMQ will close its own */
 		set_int(s->router, ZMQ_USE_FD, fd);
 	}
 	if (zmq_bind(s->router, endpoint) < 0) {
@@ -212,22 +213,19 @@ static int bind_router(struct server *s, struct err *e)
 		return err_set(e, no == EADDRINUSE ? SINK_EBUSY : SINK_EIO, "%s cannot be listened on: %s.", endpoint,
 			       zmq_strerror(no));
 	}
-	s->bound = true;
 	return 0;
 }
 
-static void watch_connections(struct server *s)
+/*
+ * One connection too many: it is closed before it can say anything. (Should its descriptor be another's by now, that one
+ * is closed instead, and its client connects again.)
+ */
+static void refuse_connection(struct server *s, int fd)
 {
-	struct err e;
-
-	if (s->bound && s->connections >= s->most_connections) {
-		log_warning("%zu connections: others wait until some of them end.", s->connections);
-		zmq_unbind(s->router, s->core->conf.listen);
-		s->bound = false;
-	} else if (s->ready && !s->bound && s->connections < s->most_connections - 8) {
-		if (bind_router(s, &e) < 0)
-			log_error("%s", e.text);
-	}
+	if (!s->crowded)
+		log_warning("There are %zu connections: more are refused.", s->most_connections);
+	s->crowded = true;
+	shutdown(fd, SHUT_RDWR);
 }
 
 /* Its client is forgotten when what it has sent before has been read. */
@@ -275,9 +273,12 @@ static bool take_connection(struct server *s)
 	if (kind == ZMQ_EVENT_ACCEPTED) {
 		s->connections += !s->open[fd];
 		s->open[fd] = 1;
+		if (s->connections > s->most_connections)
+			refuse_connection(s, fd);
 	} else {
 		s->connections -= s->open[fd];
 		s->open[fd] = 0;
+		s->crowded = s->connections >= s->most_connections;
 		connection_ended(s, fd);
 	}
 	return true;
@@ -478,7 +479,6 @@ static bool turn(struct server *s, bool frames)
 		taken++;
 	core_move(s->core);
 	core_pump(s->core);
-	watch_connections(s);
 	keep_time(s);
 	return taken == FRAMES_A_TURN;
 }
