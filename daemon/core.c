@@ -178,11 +178,11 @@ void core_configure(struct core *c)
 /* It takes no more: it is tried again after a pause, which grows. */
 static void pause_peer(struct core *c, struct peer *p)
 {
-	p->pause = p->pause ? 2 * p->pause : PAUSE_FIRST;
+	p->pause = p->pause > 0 ? 2 * p->pause : PAUSE_FIRST;
 	if (p->pause > PAUSE_MOST)
 		p->pause = PAUSE_MOST;
 	p->again = clock_ms() + p->pause;
-	if (!c->pump_at || p->again < c->pump_at)
+	if (c->pump_at <= 0 || p->again < c->pump_at)
 		c->pump_at = p->again;
 }
 
@@ -201,7 +201,7 @@ void core_send(struct core *c, struct peer *p, const void *frame, size_t size)
 		rc = c->send(c->send_arg, p, frame, size);
 	if (rc == SINK_EBUSY) {
 		rc = peer_keep(p, frame, size, HELD_MESSAGES * (size_t)c->conf.message_bytes, &e);
-		if (rc == 0 && !p->again)
+		if (rc == 0 && p->again <= 0)
 			pause_peer(c, p);
 	}
 	if (rc < 0)
@@ -273,7 +273,7 @@ void core_pump(struct core *c)
 		after = LIST_NEXT(p, link);
 		if (p->again <= now)
 			rc = pump_peer(c, p);
-		else if (!c->pump_at || p->again < c->pump_at)
+		else if (c->pump_at <= 0 || p->again < c->pump_at)
 			c->pump_at = p->again;
 		if (rc == SINK_ECONN)
 			forget_peer(c, p, "its connection has ended.");

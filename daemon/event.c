@@ -152,11 +152,11 @@ void event_done(struct events *v, struct conversation *c, const char *finish, do
 	out_int(o, "pinned", c->seen.pinned);
 	out_end(o);
 	out_map(o, "timing");
-	out_float(o, "queue_ms", between(w->asked, w->served ? w->served : now));
-	out_float(o, "prefill_ms", between(w->served, w->read ? w->read : now));
+	out_float(o, "queue_ms", between(w->asked, w->served > 0 ? w->served : now));
+	out_float(o, "prefill_ms", between(w->served, w->read > 0 ? w->read : now));
 	out_float(o, "decode_ms", decode);
 	out_float(o, "first_ms", between(w->asked, w->first));
-	out_float(o, "prompt_per_s", per_second(prompt, between(w->served, w->read ? w->read : now)));
+	out_float(o, "prompt_per_s", per_second(prompt, between(w->served, w->read > 0 ? w->read : now)));
 	/* The first token comes with the last of the prompt; the time measured is that of the others. */
 	out_float(o, "decode_per_s", per_second(w->generated - 1, decode));
 	out_end(o);

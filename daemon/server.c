@@ -3,7 +3,8 @@
  * events to readers; what is left waits for the next turn.
  *
  * ZeroMQ aborts the process when it cannot accept a connection for want of descriptors, and to unbind it would end all
- * that it has. So connections are counted, by the socket's monitor, and one that is too many is shut down at once. The monitor also tells the end of a connection, and with it of a client.
+ * that it has. So connections are counted, by the socket's monitor, and one that is too many is shut down at once. The
+ * monitor also tells the end of a connection, and with it of a client.
  */
 #include "server.h"
 
@@ -248,9 +249,9 @@ static void forget_ended(struct server *s, double now)
 	s->forget_at = 0;
 	for (p = LIST_FIRST(&s->core->peers.list); p; p = after) {
 		after = LIST_NEXT(p, link);
-		if (p->ended && now >= p->ended + FORGET_MS)
+		if (p->ended > 0 && now >= p->ended + FORGET_MS)
 			peer_free(&s->core->peers, p);
-		else if (p->ended && (!s->forget_at || p->ended + FORGET_MS < s->forget_at))
+		else if (p->ended > 0 && (s->forget_at <= 0 || p->ended + FORGET_MS < s->forget_at))
 			s->forget_at = p->ended + FORGET_MS;
 	}
 }
@@ -432,7 +433,7 @@ static void keep_time(struct server *s)
 
 	if (s->watchdog_ms > 0 && now >= s->watchdog_at)
 		feed_watchdog(s, now);
-	if (s->forget_at && now >= s->forget_at)
+	if (s->forget_at > 0 && now >= s->forget_at)
 		forget_ended(s, now);
 	if (s->ready && now >= s->status_at)
 		tell_status(s, now);
@@ -442,8 +443,8 @@ static void keep_time(struct server *s)
 static long time_left(const struct server *s, bool more)
 {
 	double now = clock_ms(), next = now + STATUS_MS;
-	const double due[] = { s->watchdog_ms > 0 ? s->watchdog_at : next, s->forget_at ? s->forget_at : next,
-			       s->core->pump_at ? s->core->pump_at : next };
+	const double due[] = { s->watchdog_ms > 0 ? s->watchdog_at : next, s->forget_at > 0 ? s->forget_at : next,
+			       s->core->pump_at > 0 ? s->core->pump_at : next };
 
 	if (more)
 		return 0;

@@ -63,7 +63,7 @@ static void serve(struct core *c, struct conversation *v)
 
 	v->away = true;
 	conversation_happens(v, HAPPENS_SERVED);
-	if (w->served)
+	if (w->served > 0)
 		return;
 	w->served = w->told = clock_ms();
 	event_prefill(c->events, v, 0, 0);

@@ -175,7 +175,7 @@ void talk_token(struct core *core, struct conversation *c, int32_t id, double lo
 	bool stopped = false;
 
 	core->tokens_written++;
-	if (!w->first)
+	if (w->first <= 0)
 		w->first = clock_ms();
 	if (talk_append(core, c, &id, 1, &e) < 0) {
 		talk_fail(core, c, &e);

@@ -47,7 +47,7 @@ INLINE void block_product(enum dtype type, size_t planes, const uint8_t *w, size
 		acc[t] = strip_fma(m, strip_set1(x[t * planes * stride].ds), acc[t]);
 }
 
-/* All lanes of a group against `rows` rows, `strips` strips at a time: all of them for one row, which reads in order. */
+/* All lanes of a group against `rows` rows, `strips` strips at a time: all for one row, which reads in order. */
 INLINE void group_blocks(enum dtype type, size_t planes, const struct tile *t, const uint8_t *group, size_t row,
 			 size_t rows, size_t strips, float *y, size_t lanes)
 {

@@ -1,7 +1,7 @@
 /*
  * The real model (SINKD_MODEL) against values that an independent program computed: see the heads of the nll-*.txt
- * files. The oracle "ref" must agree to the accuracy of F32; the fast kernels to what f16 pages and activations of 16 bits
- * cost, or of 8 where they are asked for.
+ * files. The oracle "ref" must agree to the accuracy of F32; the fast kernels to what f16 pages and activations of 16
+ * bits cost, or of 8 where they are asked for.
  */
 #include <math.h>
 #include <setjmp.h>

@@ -103,8 +103,8 @@ def detached_answers_are_waited_for():
 
 @case
 def interrupting_a_question_stops_its_answer():
-    child = subprocess.Popen([live.SINK, 'ask', '-c', 'int', '-n', str(live.ENDLESS['max_tokens']), '--seed', '3',
-                              '--temperature', str(live.ENDLESS['temperature']), live.TALK], env=live.environment(daemon.home), stdout=subprocess.PIPE,
+    child = subprocess.Popen([live.SINK, 'ask', '-c', 'int', '--temperature', '0', '--penalty-last', '1',
+                              '--presence-penalty', '-10', '--frequency-penalty', '-10', live.TALK], env=live.environment(daemon.home), stdout=subprocess.PIPE,
                              stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
     client = daemon.client()
 

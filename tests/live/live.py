@@ -103,11 +103,10 @@ def model():
     return os.environ.get('SINKD_MODEL') or tiny()
 
 
-# What to say, and how it is to be sampled, for an answer that goes on until it is stopped: a real model rambles when it is
-# hot, a random one goes in a circle when it is cold.
+# An answer that goes on until it is stopped, of whatever model: the last token is always the likeliest.
 TALK = 'Talk for ever.'
-ENDLESS = {'max_tokens': 1 << 30, 'seed': 3, 'temperature': 1.5 if os.environ.get('SINKD_MODEL') else 0}
-ENDLESS_TINY = {'max_tokens': 1 << 30, 'temperature': 0}
+ENDLESS = {'max_tokens': 1 << 30, 'temperature': 0, 'penalty_last': 1, 'presence_penalty': -10.0,
+           'frequency_penalty': -10.0}
 
 
 def eventually(condition, what, wait=None):

@@ -14,7 +14,7 @@ def a_prompt_of_100000_tokens_beside_a_live_stream():
     client, reader = daemon.client(), daemon.client()
     client.call('new', name='talk', policy='sink:4,128')
     # The other conversation answers for as long as the reading takes, begun anew when it ends.
-    client.say('talk', live.TALK, sampling=live.ENDLESS_TINY)
+    client.say('talk', live.TALK, sampling=live.ENDLESS)
     client.until('text')
 
     reader.call('new', name='long', policy='sink:4,256')

@@ -28,6 +28,7 @@ def it_is_short_and_stands_alone():
 
 @case
 def it_asks_and_prints_the_answer():
+    daemon.client().call('new', name='asked', sampling={'max_tokens': 40, 'seed': 7})
     done = _run('-c', 'asked', 'What is the sea?')
     assert done.returncode == 0 and done.stdout.strip(), done
     same(done.stdout, daemon.client().call('log', conversation='asked')['messages'][-1]['text'])

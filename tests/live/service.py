@@ -25,7 +25,7 @@ def ready_means_usable():
     hello = client.call('hello', protocol=1, client='early', wait=2)
     assert hello['model'] and hello['pid'] == daemon.pid, hello
     assert client.ask('first', 'Hello.', {'max_tokens': 3, 'seed': 1}) != ''
-    assert any('STATUS' in seen for _, seen, _ in manager.seen), manager.seen
+    manager.until('STATUS', wait=live.WAIT)
     daemon.signal(signal.SIGTERM)
     manager.until('STOPPING', '1', wait=live.WAIT)
     assert daemon.wait() == 0
@@ -88,7 +88,7 @@ def sigterm_in_mid_answer_says_goodbye():
         daemon = live.Daemon(MODEL)
         clients = [daemon.client() for _ in range(3)]
         for i, client in enumerate(clients):
-            client.say(f'endless.{i}', live.TALK, sampling=live.ENDLESS_TINY)
+            client.say(f'endless.{i}', live.TALK, sampling=live.ENDLESS)
             client.until('text')
         began = time.monotonic()
         daemon.signal(number)

@@ -12,7 +12,7 @@ fi
 # room: the nouns that its files may begin with besides their own names
 cat >"$work/nouns" <<'END'
 libproto	err sink args
-kernels		backend cpu isa kernels page type weight
+kernels		backend cpu isa kernels page precision type weight
 daemon/engine	arch arena logits philox role sampler sampling tensor tokens turns view vocab
 daemon		clock load report request state text
 client		-
