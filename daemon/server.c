@@ -218,8 +218,8 @@ static int bind_router(struct server *s, struct err *e)
 }
 
 /*
- * One connection too many: it is closed before it can say anything. (Should its descriptor be another's by now, that one
- * is closed instead, and its client connects again.)
+ * One connection too many: it is closed before it can say anything. (Should its descriptor be another's by now, that
+ * one is closed instead, and its client connects again.)
  */
 static void refuse_connection(struct server *s, int fd)
 {

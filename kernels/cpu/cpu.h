@@ -17,8 +17,8 @@
 
 /*
  * Inner functions become part of their callers, and `foreach (i, n)`, for i below n, unrolls loops whose count is then
- * known: so their arrays are registers. Not where a compiler would choke on it: under a sanitizer, which adds a check to
- * each access, and in the emulation of the tests, where each instruction is a function.
+ * known: so their arrays are registers. Not where a compiler would choke on it: under a sanitizer, which adds a check
+ * to each access, and in the emulation of the tests, where each instruction is a function.
  */
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
