@@ -68,7 +68,7 @@ daemon_libdaemon_la_LIBADD = \
 	$(ZMQ_LIBS) $(MSGPACK_LIBS) $(INIH_LIBS) $(SYSTEMD_LIBS) $(PCRE2_LIBS) $(XXHASH_LIBS) -lm -lpthread
 
 bin_PROGRAMS += daemon/sinkd
-daemon_sinkd_SOURCES = daemon/main.c
+daemon_sinkd_SOURCES = daemon/accept.c daemon/main.c
 daemon_sinkd_CPPFLAGS = $(daemon_cppflags)
 daemon_sinkd_LDADD = daemon/libdaemon.la
 

@@ -2,9 +2,9 @@
  * Owns the sockets and the turns of the loop. A turn does a bounded amount of everything: frames, jobs, the next batch,
  * events to readers; what is left waits for the next turn.
  *
- * ZeroMQ aborts the process when it cannot accept a connection for want of descriptors, and to unbind it would end all
- * that it has. So connections are counted, by the socket's monitor, and one that is too many is shut down at once. The
- * monitor also tells the end of a connection, and with it of a client.
+ * Connections are counted, by the socket's monitor, and one that is too many is shut down at once (to unbind the socket
+ * would end all that it has); accept.c bridges the moment until then. The monitor also tells the end of a connection, and
+ * with it of a client.
  */
 #include "server.h"
 

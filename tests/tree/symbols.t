@@ -14,7 +14,7 @@ cat >"$work/nouns" <<'END'
 libproto	err sink args
 kernels		backend cpu isa kernels page precision type weight
 daemon/engine	arch arena logits philox role sampler sampling tensor tokens turns view vocab
-daemon		clock load report request state text
+daemon		accept4 clock load report request state text
 client		-
 END
 
