@@ -173,7 +173,9 @@ static void matmul_piece(void *arg, size_t piece, int worker)
 	t = (struct tile){ .w = op->w[i],
 			   .group = chunk,
 			   .groups = op->w[i]->groups - chunk < r->groups ? op->w[i]->groups - chunk : r->groups,
-			   .xq = r->d->xq + row * r->d->planes * (op->w[i]->cols / BLOCK),
+			   .xq = type_is_blocked(op->w[i]->type)
+					 ? r->d->xq + row * r->d->planes * (op->w[i]->cols / BLOCK)
+					 : NULL,
 			   .planes = r->d->planes,
 			   .x = op->x + row * op->w[i]->cols,
 			   .n = op->n - row < TILE_ROWS ? op->n - row : TILE_ROWS,
