@@ -1,8 +1,8 @@
 /*
  * accept(2) as libzmq calls it, between it and the C library. libzmq 4.3 ends the process when accept on an ipc socket
- * fails for want of descriptors (EMFILE), but takes the system's own want of them (ENFILE) for something that passes. To
- * the daemon it is the same: server.c closes what is too many, and until it has, a connection waits. The pause keeps the
- * thread of libzmq, which would ask again at once, from burning a core meanwhile.
+ * fails for want of descriptors (EMFILE), but takes the system's own want of them (ENFILE) for something that passes.
+ * To the daemon it is the same: server.c closes what is too many, and until it has, a connection waits. The pause keeps
+ * the thread of libzmq, which would ask again at once, from burning a core meanwhile.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

@@ -3,8 +3,8 @@
  * events to readers; what is left waits for the next turn.
  *
  * Connections are counted, by the socket's monitor, and one that is too many is shut down at once (to unbind the socket
- * would end all that it has); accept.c bridges the moment until then. The monitor also tells the end of a connection, and
- * with it of a client.
+ * would end all that it has); accept.c bridges the moment until then. The monitor also tells the end of a connection,
+ * and with it of a client.
  */
 #include "server.h"
 
