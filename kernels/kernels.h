@@ -146,7 +146,8 @@ struct store {
  * y[n][heads * head_size] = attention of each row over its runs. The query is rotated once a run by `angles`
  * [n][RUNS][rotated] (DESIGN: a key is rotated once, when it is written; a query for each run that it reads). Each page
  * gives a partial softmax (maximum, sum, weighted values); they are merged run by run, page by page, in ascending
- * order. A row that sees nothing gives zeros.
+ * order, and last of all the head's learned sink, if there is one: a logit that joins the denominator and has no value
+ * (StreamingLLM's "sink token" without a token, as gpt-oss has it). A row that sees nothing gives zeros.
  */
 struct attend {
 	const struct head_shape *shape;
@@ -157,6 +158,7 @@ struct attend {
 	const struct row *rows; /* host */
 	size_t n;
 	float *y;
+	const float *sinks; /* [heads], or NULL */
 };
 
 struct backend {

@@ -285,6 +285,21 @@ static void merge_page(const struct looker *l, size_t n, struct attend_scratch *
 	}
 }
 
+/* A logit without a value joins the softmax; NULL: there is none. */
+INLINE void merge_sink(struct partial *r, float *o, const float *sink, size_t padded)
+{
+	float max[LANES] = { r->max }, logit[LANES] = { 0 }, a[LANES], b[LANES];
+
+	if (!sink)
+		return;
+	logit[0] = *sink;
+	merge_factors(max, logit, a, b);
+	r->max = r->max > *sink ? r->max : *sink;
+	r->sum = fmaf(r->sum, a[0], b[0]);
+	for (size_t i = 0; i < padded; i += LANES)
+		v16_store(o + i, v16_mul(v16_load(o + i), v16_set1(a[0])));
+}
+
 INLINE void finish(const struct partial *r, const float *o, size_t head_size, float *y)
 {
 	float inverse = r->sum != 0.0f ? 1.0f / r->sum : 0.0f;
@@ -294,7 +309,8 @@ INLINE void finish(const struct partial *r, const float *o, size_t head_size, fl
 }
 
 /* Pages of one query, each [max, sum, .., values]; those that it does not see have sum 0. */
-static void merge_pages(const float *partials, size_t pages, size_t stride, size_t head_size, float *y)
+static void merge_pages(const float *partials, size_t pages, size_t stride, size_t head_size, const float *sink,
+			float *y)
 {
 	size_t padded = round_lanes(head_size);
 	_Alignas(64) float o[HEAD_SIZE_MAX] = { 0 };
@@ -321,6 +337,7 @@ static void merge_pages(const float *partials, size_t pages, size_t stride, size
 				merge_one(&all, o, &page, p + PARTIAL_VALUES, a[i], b[i], padded);
 		}
 	}
+	merge_sink(&all, o, sink, padded);
 	finish(&all, o, head_size, y);
 }
 
@@ -424,6 +441,7 @@ static void attend_part(const struct attend_part *p, struct attend_scratch *s)
 		return;
 	for (size_t i = 0; i < p->queries; i++) {
 		part_row(p, i, &row, &head);
+		merge_sink(&s->merged[i], s->o + i * padded, p->op->sinks ? p->op->sinks + head : NULL, padded);
 		finish(&s->merged[i], s->o + i * padded, h->head_size,
 		       p->op->y + (row * h->heads + head) * h->head_size);
 	}

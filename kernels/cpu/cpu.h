@@ -167,8 +167,9 @@ struct isa {
 	/* Row `row` of op, one KV head. */
 	void (*store)(const struct store *op, size_t row, size_t kv_head);
 	void (*attend)(const struct attend_part *p, struct attend_scratch *s);
-	/* Merges the pages' partial results of one query and writes y[head_size]. */
-	void (*merge)(const float *partials, size_t pages, size_t stride, size_t head_size, float *y);
+	/* Merges the pages' partial results of one query, and its head's sink if any, and writes y[head_size]. */
+	void (*merge)(const float *partials, size_t pages, size_t stride, size_t head_size, const float *sink,
+		      float *y);
 };
 
 extern const struct isa isa_scalar;

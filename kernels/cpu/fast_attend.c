@@ -150,6 +150,7 @@ static void merge_tile(const struct attend_run *r, const struct attend_tile *t)
 		const float *from = tile_partials(r, t, head / r->ratio) + query * t->page_count * r->stride;
 
 		r->d->isa->merge(from, t->page_count, r->stride, h->head_size,
+				 r->op->sinks ? r->op->sinks + head : NULL,
 				 r->op->y + ((t->row + row) * h->heads + head) * h->head_size);
 	}
 }

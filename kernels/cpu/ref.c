@@ -263,6 +263,8 @@ static void attend_piece(void *arg, size_t piece, int worker)
 		rotate(h, x, op->angles + (row * RUNS + (size_t)run) * h->rotated, q);
 		see_run(op, r, run, head / (h->heads / h->kv_heads), q, &s);
 	}
+	if (op->sinks)
+		s.sum += exp((double)op->sinks[head] - s.max);
 	for (size_t i = 0; i < size; i++)
 		op->y[piece * size + i] = s.sum > 0 ? (float)(s.o[i] / s.sum) : 0;
 }

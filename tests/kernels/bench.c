@@ -170,7 +170,7 @@ static void do_store(const struct model *m, int layer, size_t n)
 
 static void do_attend(const struct model *m, int layer, size_t n)
 {
-	struct attend op = { &m->heads, &m->pages, (size_t)layer, m->wide, m->angles, m->rows, n, m->y };
+	struct attend op = { &m->heads, &m->pages, (size_t)layer, m->wide, m->angles, m->rows, n, m->y, NULL };
 
 	m->b->attend(m->d, &op);
 }

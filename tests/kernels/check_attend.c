@@ -152,6 +152,8 @@ static void attend_by_definition(const struct kit_scene *s, size_t row, size_t h
 					y[c] += weight * (double)kit_value(s, r, run, slot, kv, c);
 			}
 		}
+	if (s->sinks && sum > 0)
+		sum += exp((double)s->sinks[head] - most);
 	for (size_t c = 0; c < h->head_size; c++)
 		y[c] = sum > 0 ? y[c] / sum : 0;
 }

@@ -55,6 +55,7 @@ struct kit_scene {
 	struct row *rows;
 	size_t n;
 	float *qkv, *angles, *store_angles;
+	float *sinks; /* [heads], learned ones; NULL in half of the scenes */
 };
 
 struct kit_shape {

@@ -90,7 +90,7 @@ static void choose_sights(struct kit_random *r, struct kit_scene *s, size_t from
 	bool nothing = kit_below(r, 9) == 0;
 	int64_t window = kit_below(r, 2000), count = 1 + kit_below(r, 3 * PAGE_TOKENS), roll = kit_below(r, 2);
 	int64_t pinned = kit_below(r, 4) ? kit_below(r, 90) : 0, kept = kit_below(r, 2) ? kit_below(r, 70) : 0;
-	int64_t kept_first = kit_below(r, 200);
+	int64_t kept_first = kit_below(r, 200), pinned_first = kit_below(r, 3) ? 0 : kit_below(r, 90);
 
 	for (size_t i = from; i < past; i++) {
 		struct row *row = &s->rows[i];
@@ -99,6 +99,7 @@ static void choose_sights(struct kit_random *r, struct kit_scene *s, size_t from
 		row->goes[0].run = row->goes[1].run = -1;
 		if (nothing)
 			continue;
+		row->sees[RUN_PINNED].first = pinned_first;
 		row->sees[RUN_PINNED].count = pinned;
 		row->sees[RUN_KEPT].first = kept_first;
 		row->sees[RUN_KEPT].count = kept;
@@ -166,6 +167,11 @@ void kit_scene_make(struct kit_random *r, const struct kit_shape *shape, enum dt
 	kit_numbers(r, s->qkv, n * width);
 	s->angles = make_angles(r, n * RUNS, shape->rotated);
 	s->store_angles = make_angles(r, n * 2, shape->rotated);
+	if (kit_below(r, 2)) {
+		s->sinks = kit_floats(shape->heads);
+		kit_numbers(r, s->sinks, shape->heads);
+		s->sinks[0] = 30; /* one that takes all */
+	}
 }
 
 void kit_scene_free(struct kit_scene *s)
@@ -175,6 +181,7 @@ void kit_scene_free(struct kit_scene *s)
 	free(s->qkv);
 	free(s->angles);
 	free(s->store_angles);
+	free(s->sinks);
 }
 
 void kit_attend(const struct kit_scene *s, const struct backend *b, struct device *d, size_t first, size_t n, float *y)
@@ -183,7 +190,7 @@ void kit_attend(const struct kit_scene *s, const struct backend *b, struct devic
 	size_t out = n * s->heads.heads * s->heads.head_size;
 	float *qkv = kit_upload(b, d, s->qkv + first * width, n * width);
 	float *angles = kit_upload(b, d, s->angles + first * RUNS * s->heads.rotated, n * RUNS * s->heads.rotated);
-	float *to = kit_upload(b, d, NULL, out);
+	float *to = kit_upload(b, d, NULL, out), *sinks = kit_upload(b, d, s->sinks, s->heads.heads);
 	struct attend op = { .shape = &s->heads,
 			     .pages = &s->pages,
 			     .layer = s->layer,
@@ -191,10 +198,12 @@ void kit_attend(const struct kit_scene *s, const struct backend *b, struct devic
 			     .angles = angles,
 			     .rows = s->rows + first,
 			     .n = n,
-			     .y = to };
+			     .y = to,
+			     .sinks = s->sinks ? sinks : NULL };
 
 	b->attend(d, &op);
 	kit_download(b, d, to, y, out);
 	b->buffer_free(d, qkv);
 	b->buffer_free(d, angles);
+	b->buffer_free(d, sinks);
 }

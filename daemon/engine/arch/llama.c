@@ -13,6 +13,7 @@
 struct layer {
 	float *attn_norm, *ffn_norm;
 	struct weight *qkv[3]; /* one product: they share their input */
+	float *attn_sinks;     /* NULL: the model has learned none */
 	struct weight *attn_output;
 	struct weight *gate_up[2]; /* likewise */
 	struct weight *ffn_down;
@@ -160,6 +161,18 @@ static int layer_vector(struct weights *w, int64_t layer, const char *part, size
 	return weights_vector(w, name, size, ret, e);
 }
 
+/* A logit a head in the softmax's denominator, for a model that was trained with them. */
+static int layer_sinks(struct weights *w, int64_t layer, size_t heads, float **ret, struct err *e)
+{
+	struct tensor t;
+	char name[64];
+
+	snprintf(name, sizeof(name), "blk.%lld.attn_sinks.weight", (long long)layer);
+	if (gguf_tensor(w->g, name, &t, NULL) == SINK_ENOENT)
+		return 0;
+	return weights_vector(w, name, heads, ret, e);
+}
+
 static int load_layer(struct weights *w, const struct shape *s, int64_t i, struct layer *l, struct err *e)
 {
 	const size_t width = (size_t)s->width, ff = (size_t)s->ff;
@@ -170,6 +183,7 @@ static int load_layer(struct weights *w, const struct shape *s, int64_t i, struc
 	    (r = layer_matrix(w, i, "attn_q", q, width, &l->qkv[0], e)) ||
 	    (r = layer_matrix(w, i, "attn_k", kv, width, &l->qkv[1], e)) ||
 	    (r = layer_matrix(w, i, "attn_v", kv, width, &l->qkv[2], e)) ||
+	    (r = layer_sinks(w, i, s->head.heads, &l->attn_sinks, e)) ||
 	    (r = layer_matrix(w, i, "attn_output", width, q, &l->attn_output, e)) ||
 	    (r = layer_vector(w, i, "ffn_norm", width, &l->ffn_norm, e)) ||
 	    (r = layer_matrix(w, i, "ffn_gate", ff, width, &l->gate_up[0], e)) ||
@@ -184,6 +198,7 @@ static void llama_unload(struct weights *w, const struct shape *s, struct layer 
 	for (int64_t i = 0; l && i < s->layers; i++) {
 		w->b->buffer_free(w->d, l[i].attn_norm);
 		w->b->buffer_free(w->d, l[i].ffn_norm);
+		w->b->buffer_free(w->d, l[i].attn_sinks);
 		for (int k = 0; k < 3; k++)
 			w->b->weight_free(w->d, l[i].qkv[k]);
 		w->b->weight_free(w->d, l[i].attn_output);
@@ -230,7 +245,8 @@ static void llama_run(const struct weights *w, const struct layer *l, const stru
 
 	for (size_t i = 0; i < (size_t)s->layers; i++, l++) {
 		const struct store store = { &s->head, p->pages, i, p->qkv, p->key_angles, p->rows, n };
-		const struct attend attend = { &s->head, p->pages, i, p->qkv, p->query_angles, p->rows, n, p->att };
+		const struct attend attend = { &s->head,  p->pages, i,	    p->qkv,	  p->query_angles,
+					       p->rows, n,	  p->att, l->attn_sinks };
 
 		b->norm(w->d, p->x, n, width, l->attn_norm, s->eps, p->h);
 		multiply(w, l->qkv, 3, p->h, n, p->qkv, qkv, false);
