@@ -20,12 +20,16 @@ struct verb {
 
 static const struct verb verbs[] = {
 	{ "perplexity", 'p', "how well the model foretells a text, under a policy of the cache", bench_perplexity },
+	{ "compare", 'c', "every policy at the same budgets: perplexity, time a token, memory", bench_compare },
+	{ "sinks", 's', "how many sinks this model needs", bench_sinks },
+	{ "streameval", 'e', "what is remembered of a stream of lines, by distance", bench_streameval },
+	{ "chat", 'a', "the turns of many prompts as one endless conversation", bench_chat },
 	{ "latency", 'l', "the time of each token while the cache rolls", bench_latency },
 	{ "tokenize", 'k', "token ids of texts on standard input, separated by NUL bytes", bench_tokenize },
 	{ "throughput", 't', "tokens a second of reading prompts and of decoding", bench_throughput },
 };
 
-enum kind { TEXT, NUMBER, FLAG };
+enum kind { TEXT, NUMBER, LIST, FLAG };
 
 struct option {
 	const char *name, *takes;
@@ -33,7 +37,7 @@ struct option {
 	enum kind kind;
 	size_t at; /* in struct bench */
 	int64_t least, most, otherwise;
-	const char *text; /* default of a text */
+	const char *text; /* default of a text or a list */
 	const char *help;
 };
 
@@ -41,37 +45,64 @@ struct option {
 #define TOKENS_MOST INT64_C(1000000000)
 
 static const struct option options[] = {
-	{ "--model", "FILE", "plkt", TEXT, AT(model), 0, 0, 0, NULL, "the model, a GGUF file" },
-	{ "--text", "FILE", "pl", TEXT, AT(text), 0, 0, 0, NULL, "the text to read" },
-	{ "--tokens", "N", "pl", NUMBER, AT(tokens), 0, TOKENS_MOST, 0, NULL,
-	  "tokens to read; 0: to the text's end (perplexity ends there anyway, latency begins again)" },
-	{ "--policy", "NAME", "plt", TEXT, AT(policy), 0, 0, 0, NULL,
-	  "dense, window or sink; or with its numbers, as window:W or sink:S,W (sink; throughput: dense)" },
-	{ "--sinks", "S", "plt", NUMBER, AT(sinks), 0, INT32_MAX - 1, 4, NULL, "first tokens that stay for ever (4)" },
-	{ "--window", "W", "plt", NUMBER, AT(window), 1, INT32_MAX - 1, 1020, NULL,
+	{ "--model", "FILE", "pcsealkt", TEXT, AT(model), 0, 0, 0, NULL, "the model, a GGUF file" },
+	{ "--text", "FILE", "pcsl", TEXT, AT(text), 0, 0, 0, NULL, "the text to read" },
+	{ "--tokens", "N", "pcsl", NUMBER, AT(tokens), 0, TOKENS_MOST, 0, NULL,
+	  "tokens to read; 0: to the text's end (compare and sinks: 4096), where latency begins again" },
+	{ "--policy", "NAME", "pealt", TEXT, AT(policy), 0, 0, 0, NULL,
+	  "dense, window, recompute, sink, separator or anchor; or with its numbers, as window:W, sink:S,W or "
+	  "separator:S,K,W (sink; throughput: dense)" },
+	{ "--sinks", "S", "pcealt", NUMBER, AT(sinks), 0, INT32_MAX - 1, 4, NULL,
+	  "first tokens that stay for ever (4)" },
+	{ "--window", "W", "pealt", NUMBER, AT(window), 1, INT32_MAX - 1, 1020, NULL,
 	  "most recent tokens that a token sees, itself included (1020)" },
-	{ "--positions", "WHERE", "plt", TEXT, AT(positions), 0, 0, 0, "cache",
+	{ "--separators", "K", "pcealt", NUMBER, AT(separators), 0, INT32_MAX - 1, -1, NULL,
+	  "most recent separators or anchors kept beside the window (separator: 64; anchor: all)" },
+	{ "--separator-ids", "FILE|LIST", "pcealt", TEXT, AT(separator_ids), 0, 0, 0, NULL,
+	  "token ids of separators (all tokens that are . , ; : ? or !, or end a line)" },
+	{ "--anchors", "LIST", "pcealt", TEXT, AT(anchors), 0, 0, 0, NULL,
+	  "token ids of anchors, or a file of them (<AC>, or all tokens that are . ? or !)" },
+	{ "--sink-token", "ID", "pcsl", NUMBER, AT(sink_token), 0, INT32_MAX - 1, -1, NULL,
+	  "begin the text with this token, for a model trained with one" },
+	{ "--budget", "LIST", "cs", LIST, AT(budget), 1, INT32_MAX - 1, 0, NULL,
+	  "rows that a cache holds; several for compare (256,512,1024; sinks: 512)" },
+	{ "--policies", "LIST", "c", TEXT, AT(policies), 0, 0, 0, "dense,window,recompute,sink,separator,anchor",
+	  "names of the policies to compare (all)" },
+	{ "--positions", "WHERE", "pcsealt", TEXT, AT(positions), 0, 0, 0, "cache",
 	  "cache: ranks inside the cache; text: places in the text (cache)" },
 	{ "--start", "N", "p", NUMBER, AT(start), 0, INT64_C(1) << 52, 0, NULL,
 	  "text position that the first token is said to have (0)" },
-	{ "--chunk", "N", "p", NUMBER, AT(chunk), 1, 4096, 256, NULL, "tokens of one step (256)" },
+	{ "--chunk", "N", "pcsea", NUMBER, AT(chunk), 1, 4096, 0, NULL,
+	  "tokens of one step (256; compare: 64, which its caches have as slack)" },
+	{ "--every", "N", "pce", NUMBER, AT(every), 1, TOKENS_MOST, 0, NULL,
+	  "count each Nth prediction only, from the first with a full budget (1; compare: recompute alone, 64 in all); "
+	  "streameval: lines from question to question (10)" },
+	{ "--by", "N", "p", NUMBER, AT(by), 1, TOKENS_MOST, 0, NULL, "a row of figures for each N tokens" },
+	{ "--timed", "N", "pc", NUMBER, AT(timed), 1, TOKENS_MOST, 0, NULL,
+	  "time N tokens, read one by one: the first with a full budget and the last (compare: the last 128)" },
 	{ "--nll-file", "FILE", "p", TEXT, AT(nll_file), 0, 0, 0, NULL,
 	  "write the negative log-probability of each token here, one a line" },
+	{ "--tsv", "FILE", "c", TEXT, AT(tsv), 0, 0, 0, NULL, "write the rows here too, with tabs between" },
+	{ "--lines", "N", "e", NUMBER, AT(lines), 1, 10000000, 500, NULL, "lines of the stream (500)" },
+	{ "--back", "LIST", "e", LIST, AT(back), 1, 1000000, 0, "20", "how many lines back the questions ask (20)" },
+	{ "--prompts", "FILE", "a", TEXT, AT(prompts), 0, 0, 0, NULL,
+	  "a JSON object a line, its \"turns\" what the user says" },
+	{ "--answer", "N", "a", NUMBER, AT(answer), 1, 100000, 256, NULL, "longest answer in tokens (256)" },
 	{ "--prompt", "P", "t", NUMBER, AT(prompt), 0, TOKENS_MOST, 0, NULL,
 	  "tokens to read (512, with --decode 128)" },
 	{ "--decode", "N", "t", NUMBER, AT(decode), 0, TOKENS_MOST, 0, NULL, "tokens to decode, one a step" },
 	{ "--depth", "D", "t", NUMBER, AT(depth), 0, TOKENS_MOST, 0, NULL, "tokens already in the cache (0)" },
 	{ "--batch", "B", "t", NUMBER, AT(batch), 1, 512, 1, NULL, "conversations that move together (1)" },
 	{ "--repeat", "R", "t", NUMBER, AT(repeat), 1, 1000, 5, NULL, "timed rounds; the median is told (5)" },
-	{ "--kernels", "NAME", "plt", TEXT, AT(kernels), 0, 0, 0, "auto", "auto, or a backend by name (auto)" },
-	{ "--precision", "NAME", "plt", TEXT, AT(precision), 0, 0, 0, "exact",
+	{ "--kernels", "NAME", "pcsealt", TEXT, AT(kernels), 0, 0, 0, "auto", "auto, or a backend by name (auto)" },
+	{ "--precision", "NAME", "pcsealt", TEXT, AT(precision), 0, 0, 0, "exact",
 	  "of activations: exact, sixteen bits, or fast, eight (exact)" },
-	{ "--threads", "T", "plt", NUMBER, AT(threads), 0, 1024, 0, NULL, "threads; 0: one a core (0)" },
-	{ "--kv", "TYPE", "plt", TEXT, AT(kv), 0, 0, 0, "auto",
+	{ "--threads", "T", "pcsealt", NUMBER, AT(threads), 0, 1024, 0, NULL, "threads; 0: one a core (0)" },
+	{ "--kv", "TYPE", "pcsealt", TEXT, AT(kv), 0, 0, 0, "auto",
 	  "keys and values as f16 or f32; auto: as the backend likes" },
-	{ "--json", NULL, "plkt", FLAG, AT(json), 0, 1, 0, NULL, "print one JSON object" },
-	{ "--help", NULL, "plkt", FLAG, AT(help), 0, 1, 0, NULL, "print this help" },
-	{ "--version", NULL, "plkt", FLAG, AT(version), 0, 1, 0, NULL, "print the version" },
+	{ "--json", NULL, "pcsealkt", FLAG, AT(json), 0, 1, 0, NULL, "print one JSON object" },
+	{ "--help", NULL, "pcsealkt", FLAG, AT(help), 0, 1, 0, NULL, "print this help" },
+	{ "--version", NULL, "pcsealkt", FLAG, AT(version), 0, 1, 0, NULL, "print the version" },
 };
 
 enum { VERBS = sizeof(verbs) / sizeof(verbs[0]), OPTIONS = sizeof(options) / sizeof(options[0]) };
@@ -94,6 +125,29 @@ static void print_help(const struct verb *v)
 	}
 }
 
+static int set_list(struct bench_list *list, const struct option *option, const char *value, struct err *e)
+{
+	const char *from = value;
+	char *end;
+
+	list->count = 0;
+	do {
+		long long n;
+
+		errno = 0;
+		n = strtoll(from, &end, 10);
+		if (list->count == BENCH_LIST || *from < '0' || *from > '9' || errno || n < option->least ||
+		    n > option->most || (*end && *end != ','))
+			return err_set(e, SINK_EINVAL,
+				       "%s takes at most %d numbers within %lld and %lld with commas, not \"%s\".",
+				       option->name, BENCH_LIST, (long long)option->least, (long long)option->most,
+				       value);
+		list->at[list->count++] = n;
+		from = end + 1;
+	} while (*end);
+	return 0;
+}
+
 static int set_option(struct bench *o, const struct option *option, const char *value, struct err *e)
 {
 	char *at = (char *)o + option->at, *end;
@@ -103,6 +157,8 @@ static int set_option(struct bench *o, const struct option *option, const char *
 		*(const char **)at = value;
 		return 0;
 	}
+	if (option->kind == LIST)
+		return set_list((struct bench_list *)(void *)at, option, value, e);
 	errno = 0;
 	n = strtoll(value, &end, 10);
 	if (end == value || *end || errno || n < option->least || n > option->most)
@@ -128,7 +184,9 @@ static void set_defaults(struct bench *o)
 
 		if (options[i].kind == TEXT)
 			*(const char **)at = options[i].text;
-		else
+		else if (options[i].kind == LIST && options[i].text)
+			set_list((struct bench_list *)(void *)at, &options[i], options[i].text, NULL);
+		else if (options[i].kind != LIST)
 			*(int64_t *)at = options[i].otherwise;
 	}
 }
@@ -172,15 +230,47 @@ static int read_arguments(struct bench *o, const struct verb **verb, int argc, c
 static int choose_policy(struct bench *o, const struct verb *v, struct err *e)
 {
 	const char *name = o->policy ? o->policy : v->run == bench_throughput ? "dense" : "sink";
-	char text[96];
+	char text[96], token[32] = "", kept[24] = "";
+	int r;
 
-	if (strcmp(name, "window") == 0)
-		snprintf(text, sizeof(text), "window:%lld", (long long)o->window);
-	else if (strcmp(name, "sink") == 0)
-		snprintf(text, sizeof(text), "sink:%lld,%lld", (long long)o->sinks, (long long)o->window);
+	if (o->sink_token >= 0)
+		snprintf(token, sizeof(token), ",token=%lld", (long long)o->sink_token);
+	if (strcmp(name, "separator") == 0)
+		snprintf(kept, sizeof(kept), "%lld,", (long long)(o->separators >= 0 ? o->separators : 64));
+	else if (strcmp(name, "anchor") == 0 && o->separators < 0)
+		snprintf(kept, sizeof(kept), "all,");
+	else if (strcmp(name, "anchor") == 0)
+		snprintf(kept, sizeof(kept), "%lld,", (long long)o->separators);
+	if (strcmp(name, "window") == 0 || strcmp(name, "recompute") == 0)
+		snprintf(text, sizeof(text), "%s:%lld", name, (long long)o->window);
+	else if (strcmp(name, "sink") == 0 || *kept)
+		snprintf(text, sizeof(text), "%s:%lld,%s%lld%s", name, (long long)o->sinks, kept, (long long)o->window,
+			 token);
 	else
 		snprintf(text, sizeof(text), "%s", name);
-	return policy_parse(text, &o->chosen, e);
+	r = policy_parse(text, &o->chosen, e);
+	if (!r && o->chosen.token >= 0)
+		o->sink_token = o->chosen.token;
+	if (!r && v->run == bench_throughput && policy_begins_anew(&o->chosen))
+		r = err_set(e, SINK_EINVAL, "throughput knows no %s; latency and compare time it.", name);
+	return r;
+}
+
+/* What an option is when it was not given and its verb has a usual value of its own. */
+static void set_usual(struct bench *o, const struct verb *v)
+{
+	const struct option budget = { .least = 1, .most = INT32_MAX - 1 };
+
+	if (!o->every)
+		o->every = v->run == bench_streameval ? 10 : v->run == bench_perplexity ? 1 : 0;
+	if (!o->tokens && (v->run == bench_compare || v->run == bench_sinks))
+		o->tokens = 4096;
+	if (!o->budget.count)
+		set_list(&o->budget, &budget, v->run == bench_compare ? "256,512,1024" : "512", NULL);
+	if (!o->timed && v->run == bench_compare)
+		o->timed = 128;
+	if (!o->chunk)
+		o->chunk = v->run == bench_compare ? 64 : 256;
 }
 
 static int check(struct bench *o, const struct verb *v, struct err *e)
@@ -188,15 +278,20 @@ static int check(struct bench *o, const struct verb *v, struct err *e)
 	int r;
 
 	if (!v)
-		return err_set(e, SINK_EINVAL, "A verb is needed: perplexity, latency, tokenize or throughput.");
+		return err_set(e, SINK_EINVAL, "A verb is needed; --help lists them.");
 	if (!o->model)
 		return err_set(e, SINK_EINVAL, "--model is needed.");
-	if (!o->text && strchr("pl", v->letter))
+	if (!o->text && strchr("pcsl", v->letter))
 		return err_set(e, SINK_EINVAL, "--text is needed.");
+	if (!o->prompts && v->run == bench_chat)
+		return err_set(e, SINK_EINVAL, "--prompts is needed.");
+	if (o->budget.count > 1 && v->run == bench_sinks)
+		return err_set(e, SINK_EINVAL, "sinks takes one --budget.");
 	if (strcmp(o->positions, "cache") != 0 && strcmp(o->positions, "text") != 0)
 		return err_set(e, SINK_EINVAL, "--positions takes cache or text, not \"%s\".", o->positions);
 	if (strcmp(o->kv, "auto") != 0 && strcmp(o->kv, "f16") != 0 && strcmp(o->kv, "f32") != 0)
 		return err_set(e, SINK_EINVAL, "--kv takes auto, f16 or f32, not \"%s\".", o->kv);
+	set_usual(o, v);
 	r = precision_find(o->precision, &o->activations, e);
 	if (!r)
 		r = choose_policy(o, v, e);

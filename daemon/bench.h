@@ -13,20 +13,39 @@
 #include "error.h"
 #include "model.h"
 
+enum { BENCH_LIST = 32 }; /* most numbers of a list */
+
+/* A list of numbers with commas, as --budget takes it. */
+struct bench_list {
+	int64_t at[BENCH_LIST];
+	size_t count;
+};
+
 struct bench {
-	const char *model, *text, *nll_file;
-	const char *policy, *positions, *kernels, *precision, *kv;
+	const char *model, *text, *nll_file, *tsv, *prompts;
+	const char *policy, *policies, *positions, *kernels, *precision, *kv;
+	const char *separator_ids, *anchors; /* a file or a list of ids; NULL: the vocabulary's own */
 	enum precision activations;
-	int64_t tokens, sinks, window, chunk, start, threads;
+	int64_t tokens, sinks, window, separators, sink_token, chunk, start, threads;
+	int64_t every, by, timed;
+	struct bench_list budget, back;
 	int64_t prompt, decode, depth, batch, repeat;
+	int64_t lines, answer;
 	int64_t json, help, version; /* flags, 0 or 1 */
-	struct policy chosen;	     /* policy, sinks and window as one */
+	struct policy chosen;	     /* policy, sinks, window and separators as one */
 };
 
 int bench_perplexity(const struct bench *o, struct err *e);
+int bench_compare(const struct bench *o, struct err *e);
+int bench_sinks(const struct bench *o, struct err *e);
+int bench_streameval(const struct bench *o, struct err *e);
+int bench_chat(const struct bench *o, struct err *e);
 int bench_latency(const struct bench *o, struct err *e);
 int bench_tokenize(const struct bench *o, struct err *e);
 int bench_throughput(const struct bench *o, struct err *e);
+
+/* What to say of a policy that this model was not trained for, or NULL. */
+const char *bench_note(const struct model *m, const struct policy *p);
 
 /* Common to the verbs (bench_common.c). */
 
@@ -34,27 +53,41 @@ int bench_throughput(const struct bench *o, struct err *e);
 int bench_open(const struct bench *o, size_t max_rows, size_t max_logits, bool vocabulary_only, struct model **ret,
 	       struct err *e);
 
-/* An empty cache as the options say; dense ones hold `limit` tokens. */
-int bench_cache(const struct bench *o, struct model *m, size_t step, int64_t limit, struct kv **ret, struct err *e);
+/* An empty cache of this policy, otherwise as the options say; one whose policy has an end holds `limit` tokens. */
+int bench_cache(const struct bench *o, const struct policy *p, struct model *m, size_t step, int64_t limit,
+		struct kv **ret, struct err *e);
 
 /* All that `f` holds; *ret is from malloc(). */
 int bench_read(FILE *f, const char *name, char **ret, size_t *size, struct err *e);
 
-/* The tokens of a text file, BOS first where the model's file asks for it. SINK_EINVAL when there are fewer than two.
+/*
+ * The tokens of a text file, BOS first where the model's file asks for it, and before it the sink token that was asked
+ * for. SINK_EINVAL when there are fewer than two.
  */
 int bench_text(const struct bench *o, const struct model *m, struct tokens *ret, struct err *e);
 
 /* One slice through the model; its own status counts as the step's. */
 int bench_step(struct model *m, struct kv *kv, const int32_t *token, size_t count, enum logits logits, struct err *e);
 
+/*
+ * Reads what the cache has yet to read of the text's first `end` tokens, in steps of at most `chunk`, from where its
+ * policy wants to begin (kv_aim()); the logits of the last one are row 0 afterwards.
+ */
+int bench_read_to(struct model *m, struct kv *kv, const int32_t *id, int64_t end, size_t chunk, struct err *e);
+
+/* The same up to token t; *nll is the negative log-probability of token t + 1. */
+int bench_predict(struct model *m, struct kv *kv, const int32_t *id, int64_t t, size_t chunk, double *nll,
+		  struct err *e);
+
 double bench_seconds(void); /* of a clock that only goes forward */
 int64_t bench_resident_kib(void);
 
-/* `n` numbers whose memory is resident already, each -1; SINK_ENOMEM. */
+/* `n` numbers whose memory is resident already, each NaN; SINK_ENOMEM. */
 int bench_numbers(size_t n, double **ret, struct err *e);
 
-/* The q-quantile, 0..1, of n >= 1 numbers; sorts a copy. 0 when there is no memory for it. */
+/* The q-quantile, 0..1, of n numbers; sorts a copy. 0 when there are none, or no memory for it. */
 double bench_quantile(const double *x, size_t n, double q);
+double bench_mean(const double *x, size_t n);
 
 /*
  * A report (bench_report.c): fields, then perhaps rows. As JSON it is one object with the rows in an array "rows"; for
@@ -62,9 +95,11 @@ double bench_quantile(const double *x, size_t n, double q);
  */
 struct report {
 	bool json;
-	bool began, in_rows, in_row;
+	bool began, in_row;
 	int rows;
 	char head[1024], line[1024];
+	FILE *tsv; /* the rows go here too, with tabs between; NULL: nowhere */
+	char tsv_head[512], tsv_line[512];
 };
 
 void report_begin(struct report *r, bool json);
@@ -74,5 +109,8 @@ void report_number(struct report *r, const char *name, int decimals, double valu
 void report_list(struct report *r, const char *name, int decimals, const double *value, size_t n);
 void report_row(struct report *r); /* the fields that follow make a row */
 void report_end(struct report *r);
+
+/* Model, kernels, precision, threads and positions, as every report begins (bench_common.c). */
+void bench_report(const struct bench *o, const struct model *m, struct report *r);
 
 #endif

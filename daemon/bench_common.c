@@ -2,10 +2,14 @@
 #include "bench.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "marks.h"
+#include "sample.h"
 
 /* Address space for pages; memory is taken as they are used. */
 static const size_t cache_bytes = (size_t)32 << 30;
@@ -29,16 +33,77 @@ int bench_open(const struct bench *o, size_t max_rows, size_t max_logits, bool v
 	return r ? SINK_EFORMAT : 0;
 }
 
-int bench_cache(const struct bench *o, struct model *m, size_t step, int64_t limit, struct kv **ret, struct err *e)
+void bench_report(const struct bench *o, const struct model *m, struct report *r)
 {
-	const struct kv_options options = { .policy = o->chosen,
-					    .step = step,
-					    .origin = o->start,
-					    .limit = limit,
-					    .positions = strcmp(o->positions, "text") == 0 ? POSITIONS_TEXT
-											   : POSITIONS_CACHE };
+	report_text(r, "model", model_info(m)->name);
+	report_text(r, "kernels", model_info(m)->kernels);
+	report_text(r, "precision", o->precision);
+	report_count(r, "threads", model_info(m)->threads);
+	report_text(r, "positions", o->positions);
+}
 
-	return kv_new(model_arena(m), &options, ret, e);
+/* Token ids as a list, or in a file. */
+static int read_ids(const char *text, const struct model *m, struct tokens *ret, struct err *e)
+{
+	char *content = NULL;
+	size_t size;
+	FILE *f;
+	int r = 0;
+
+	if (*text < '0' || *text > '9') {
+		f = fopen(text, "r");
+		if (!f)
+			return err_set(e, errno == ENOENT ? SINK_ENOENT : SINK_EIO,
+				       "The list of token ids \"%s\" cannot be opened: %s.", text, strerror(errno));
+		r = bench_read(f, text, &content, &size, e);
+		fclose(f);
+		if (!r && memchr(content, '\0', size))
+			r = err_set(e, SINK_EINVAL, "\"%s\" is no list of token ids.", text);
+	}
+	if (!r)
+		r = marks_parse(content ? content : text, ret, e);
+	if (!r)
+		r = marks_check(model_vocab(m), ret->id, ret->count, e);
+	free(content);
+	return r;
+}
+
+int bench_cache(const struct bench *o, const struct policy *p, struct model *m, size_t step, int64_t limit,
+		struct kv **ret, struct err *e)
+{
+	const enum marking marking = policy_marking(p);
+	const char *list = marking == MARKING_ANCHORS ? o->anchors : o->separator_ids;
+	struct tokens own = { 0 };
+	struct kv_options options = {
+		.policy = *p,
+		.step = step,
+		.origin = o->start,
+		.limit = limit,
+		.positions = strcmp(o->positions, "text") == 0 ? POSITIONS_TEXT : POSITIONS_CACHE,
+		.mark = model_marks(m, marking)->id,
+		.marks = model_marks(m, marking)->count,
+	};
+	int r = 0;
+
+	if (marking != MARKING_NONE && list) {
+		r = read_ids(list, m, &own, e);
+		options.mark = own.id;
+		options.marks = own.count;
+	} else if (marking != MARKING_NONE && options.marks == 0) {
+		r = err_set(e, SINK_EINVAL, "The vocabulary has no token for %s; name some with %s.", policy_name(p),
+			    marking == MARKING_ANCHORS ? "--anchors" : "--separator-ids");
+	}
+	if (!r)
+		r = kv_new(model_arena(m), &options, ret, e);
+	tokens_release(&own);
+	return r;
+}
+
+const char *bench_note(const struct model *m, const struct policy *p)
+{
+	if (policy_marking(p) != MARKING_ANCHORS || marks_trained(model_vocab(m)))
+		return NULL;
+	return "nothing says that this model was trained for anchors; one that was not predicts poorly with them";
 }
 
 int bench_read(FILE *f, const char *name, char **ret, size_t *size, struct err *e)
@@ -81,7 +146,14 @@ int bench_text(const struct bench *o, const struct model *m, struct tokens *ret,
 	fclose(f);
 	if (r)
 		return r;
-	if (vocab_adds_bos(v) && vocab_bos(v) >= 0)
+	if (o->sink_token >= 0) {
+		const int32_t id = (int32_t)o->sink_token;
+
+		r = marks_check(v, &id, 1, e);
+		if (!r)
+			r = tokens_add(ret, id, e);
+	}
+	if (!r && vocab_adds_bos(v) && vocab_bos(v) >= 0)
 		r = tokens_add(ret, vocab_bos(v), e);
 	if (!r)
 		r = vocab_encode(v, text, size, false, ret, e);
@@ -103,6 +175,27 @@ int bench_step(struct model *m, struct kv *kv, const int32_t *token, size_t coun
 	if (s.status)
 		return err_set(e, s.status, "The model refused a step of %zu tokens.", count);
 	return 0;
+}
+
+int bench_read_to(struct model *m, struct kv *kv, const int32_t *id, int64_t end, size_t chunk, struct err *e)
+{
+	int r = 0;
+
+	for (int64_t at = kv_aim(kv, end), n; !r && at < end; at += n) {
+		n = end - at < (int64_t)chunk ? end - at : (int64_t)chunk;
+		r = bench_step(m, kv, id + at, (size_t)n, at + n == end ? LOGITS_LAST : LOGITS_NONE, e);
+	}
+	return r;
+}
+
+int bench_predict(struct model *m, struct kv *kv, const int32_t *id, int64_t t, size_t chunk, double *nll,
+		  struct err *e)
+{
+	int r = bench_read_to(m, kv, id, t + 1, chunk, e);
+
+	if (!r)
+		*nll = -logits_logprob(model_logits(m, 0), (size_t)model_info(m)->vocab, id[t + 1]);
+	return r;
 }
 
 double bench_seconds(void)
@@ -133,7 +226,7 @@ int bench_numbers(size_t n, double **ret, struct err *e)
 	if (!x)
 		return err_set(e, SINK_ENOMEM, "Out of memory for %zu numbers.", n);
 	for (size_t i = 0; i < n; i++)
-		x[i] = -1;
+		x[i] = NAN;
 	*ret = x;
 	return 0;
 }
@@ -145,9 +238,18 @@ static int ascending(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+double bench_mean(const double *x, size_t n)
+{
+	double sum = 0;
+
+	for (size_t i = 0; i < n; i++)
+		sum += x[i];
+	return sum / (double)n;
+}
+
 double bench_quantile(const double *x, size_t n, double q)
 {
-	double *sorted = malloc(n * sizeof(*sorted));
+	double *sorted = n ? malloc(n * sizeof(*sorted)) : NULL;
 	double ret = 0;
 
 	if (!sorted)

@@ -28,6 +28,10 @@ static void add(char *line, size_t size, const char *fmt, ...)
 /* One field. `quoted`: the value as JSON; `plain`: as people read it. */
 static void field(struct report *r, const char *name, const char *quoted, const char *plain)
 {
+	if (r->tsv && r->in_row) {
+		add(r->tsv_head, sizeof(r->tsv_head), "%s%s", *r->tsv_head ? "\t" : "", name);
+		add(r->tsv_line, sizeof(r->tsv_line), "%s%s", *r->tsv_line ? "\t" : "", plain);
+	}
 	if (r->json) {
 		printf("%s\"%s\": %s", r->began ? ", " : "", name, quoted);
 	} else if (r->in_row) {
@@ -88,6 +92,11 @@ void report_list(struct report *r, const char *name, int decimals, const double 
 
 static void end_row(struct report *r)
 {
+	if (r->tsv && r->rows == 1)
+		fprintf(r->tsv, "%s\n", r->tsv_head);
+	if (r->tsv)
+		fprintf(r->tsv, "%s\n", r->tsv_line);
+	r->tsv_head[0] = r->tsv_line[0] = '\0';
 	if (r->json) {
 		printf("}");
 	} else {

@@ -16,32 +16,28 @@ struct times {
 	int64_t resident_first, resident_last;
 };
 
-/* Token i of a text that begins again at its end. */
-static int32_t token_at(const struct tokens *t, size_t i)
+/* Makes the text as long as asked for: it begins again where it ends. */
+static int repeat_text(struct tokens *t, size_t count, struct err *e)
 {
-	return t->id[i % t->count];
-}
-
-/* Fills the cache, in chunks, then feeds one token a step and notes how long each takes. */
-static int time_tokens(struct model *m, struct kv *kv, const struct tokens *t, struct times *times, struct err *e)
-{
-	const size_t total = times->filled + times->count;
-	int32_t chunk[PROMPT_ROWS];
 	int r = 0;
 
-	for (size_t at = 0, n; !r && at < total; at += n) {
-		double begin;
+	for (size_t i = 0; !r && t->count < count; i++)
+		r = tokens_add(t, t->id[i], e);
+	return r;
+}
 
-		n = 1;
-		if (at < times->filled)
-			n = times->filled - at < PROMPT_ROWS ? times->filled - at : PROMPT_ROWS;
-		for (size_t i = 0; i < n; i++)
-			chunk[i] = token_at(t, at + i);
-		begin = bench_seconds();
-		r = bench_step(m, kv, chunk, n, LOGITS_LAST, e);
-		if (at >= times->filled)
-			times->ms[at - times->filled] = (bench_seconds() - begin) * 1000;
-		if (at < WARM_TOKENS && (at + n >= WARM_TOKENS || at + n == total))
+/* Fills the cache, then feeds one token after the other and notes how long each takes. */
+static int time_tokens(struct model *m, struct kv *kv, const struct tokens *t, struct times *times, struct err *e)
+{
+	int r = bench_read_to(m, kv, t->id, (int64_t)times->filled, PROMPT_ROWS, e);
+
+	times->resident_first = bench_resident_kib();
+	for (size_t i = 0; !r && i < times->count; i++) {
+		double begin = bench_seconds();
+
+		r = bench_read_to(m, kv, t->id, (int64_t)(times->filled + i + 1), PROMPT_ROWS, e);
+		times->ms[i] = (bench_seconds() - begin) * 1000;
+		if (times->filled + i + 1 == WARM_TOKENS)
 			times->resident_first = bench_resident_kib();
 	}
 	times->resident_last = bench_resident_kib();
@@ -57,12 +53,9 @@ static void report_times(const struct bench *o, const struct model *m, const str
 
 	kv_info(kv, &info);
 	report_begin(&r, o->json);
-	report_text(&r, "model", model_info(m)->name);
+	bench_report(o, m, &r);
 	policy_format(&o->chosen, text, sizeof(text));
 	report_text(&r, "policy", text);
-	report_text(&r, "kernels", model_info(m)->kernels);
-	report_text(&r, "precision", o->precision);
-	report_count(&r, "threads", model_info(m)->threads);
 	report_count(&r, "tokens", info.tokens);
 	report_count(&r, "timed", (int64_t)t->count);
 	report_number(&r, "median_ms", 4, bench_quantile(t->ms, t->count, 0.5));
@@ -91,10 +84,13 @@ int bench_latency(const struct bench *o, struct err *e)
 
 		times.filled = tokens > (size_t)policy_budget(&o->chosen) ? (size_t)policy_budget(&o->chosen) : 0;
 		times.count = tokens - times.filled;
+		r = repeat_text(&t, tokens, e);
+	}
+	if (!r) {
 		r = bench_numbers(times.count, &times.ms, e);
 	}
 	if (!r)
-		r = bench_cache(o, m, PROMPT_ROWS, (int64_t)(times.filled + times.count), &kv, e);
+		r = bench_cache(o, &o->chosen, m, PROMPT_ROWS, (int64_t)(times.filled + times.count), &kv, e);
 	if (!r)
 		r = time_tokens(m, kv, &t, &times, e);
 	if (!r)
@@ -200,7 +196,7 @@ static int crowd_new(struct crowd *c, const struct bench *o, int64_t longest, st
 		c->token[i] = (int32_t)(random[0] % vocab);
 	}
 	for (size_t i = 0; !r && i < c->count; i++)
-		r = bench_cache(o, c->m, PROMPT_ROWS, longest, &c->kv[i], e);
+		r = bench_cache(o, &o->chosen, c->m, PROMPT_ROWS, longest, &c->kv[i], e);
 	return r ? r : crowd_read(c, c->kv, (size_t)o->depth, PROMPT_ROWS, true, e);
 }
 
@@ -228,10 +224,7 @@ static void report_work(const struct bench *o, const struct model *m, const stru
 	struct report r;
 
 	report_begin(&r, o->json);
-	report_text(&r, "model", model_info(m)->name);
-	report_text(&r, "kernels", model_info(m)->kernels);
-	report_text(&r, "precision", o->precision);
-	report_count(&r, "threads", model_info(m)->threads);
+	bench_report(o, m, &r);
 	report_count(&r, "depth", o->depth);
 	report_count(&r, "batch", o->batch);
 	report_number(&r, "tokens_per_s", 3, bench_quantile(last->per_s, repeat, 0.5));

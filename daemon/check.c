@@ -6,6 +6,7 @@
 #include "log.h"
 #include "model.h"
 #include "policy.h"
+#include "retention.h"
 
 static void print_kernels(const struct model_info *m, FILE *to)
 {
@@ -30,17 +31,44 @@ static void print_model(const struct model_info *m, FILE *to)
 	fprintf(to, "threads         %d\n", m->threads);
 }
 
-static void print_cache(const struct conf *conf, struct model *m, FILE *to)
+static void print_cache(const struct conf *conf, const struct retention *keeps, struct model *m, FILE *to)
 {
+	const struct policy *p = &keeps->policy;
 	size_t token = model_info(m)->token_bytes;
-	struct policy p;
+	int64_t rows;
 
 	fprintf(to, "cache           %.1f MiB in %zu pages\n", (double)conf->cache / 0x1p20,
 		arena_pages(model_arena(m)));
 	fprintf(to, "policy          %s\n", conf->policy);
-	if (policy_parse(conf->policy, &p, NULL) == 0 && !policy_is_dense(&p))
-		fprintf(to, "a conversation  at most %.1f MiB (%zu bytes a token)\n",
-			(double)token * (double)(policy_budget(&p) + conf->batch) / 0x1p20, token);
+	if (policy_marking(p) != MARKING_NONE)
+		fprintf(to, "marks           %zu tokens of the vocabulary\n",
+			keeps->marks.count ? keeps->marks.count : model_marks(m, policy_marking(p))->count);
+	if (!policy_is_endless(p))
+		return;
+	rows = policy_budget(p) + conf->batch;
+	if (policy_marking(p) != MARKING_NONE)
+		rows += p->window + 2 * conf->batch; /* a text of marks alone, each of which lies in two places */
+	fprintf(to, "a conversation  at most %.1f MiB (%zu bytes a token)\n", (double)token * (double)rows / 0x1p20,
+		token);
+}
+
+/* The settings of new conversations, and what they mean with this model. */
+static int check_retention(const struct conf *conf, struct model *m, FILE *to, struct err *e)
+{
+	struct retention keeps = { 0 };
+	const char *note;
+	int rc = retention_check(conf, m, e);
+
+	if (rc == 0)
+		rc = retention_choose(conf, m, NULL, NULL, &keeps, e);
+	if (rc < 0)
+		return rc;
+	print_cache(conf, &keeps, m, to);
+	note = retention_note(&keeps.policy, m);
+	if (note)
+		log_warning("%s", note);
+	retention_release(&keeps);
+	return 0;
 }
 
 int check_print(const struct conf *conf, const char *file, FILE *to)
@@ -74,9 +102,11 @@ int check_print(const struct conf *conf, const char *file, FILE *to)
 	}
 	print_model(model_info(m), to);
 	print_kernels(model_info(m), to);
-	print_cache(conf, m, to);
 	if (*model_note(m))
 		log_warning("%s", model_note(m));
+	rc = check_retention(conf, m, to, &e);
+	if (rc < 0)
+		log_error("%s", e.text);
 	model_close(m);
-	return 0;
+	return rc;
 }

@@ -14,9 +14,9 @@
 
 #include "kernels.h"
 #include "log.h"
-#include "policy.h"
+#include "marks.h"
 
-enum type { TEXT, POLICY, PRECISION, BOOL, INT, SIZE, FLOAT, LEVEL };
+enum type { TEXT, POLICY, MARKS, PRECISION, BOOL, INT, SIZE, FLOAT, LEVEL };
 
 struct option_row {
 	const char *name;
@@ -44,7 +44,12 @@ static const struct option_row table[] = {
 	{ "cache", 0, SIZE, false, FIELD(cache), "2G", 1 << 20, 0x1p45, "SIZE",
 	  "most memory for the caches of all conversations" },
 	{ "policy", 0, POLICY, true, FIELD(policy), "sink:4,2044", 0, 0, "POLICY",
-	  "what new conversations remember: sink:S,W, window:W or dense" },
+	  "what new conversations remember: sink:S,W[,token=ID], separator:S,K,W, anchor:S,K,W, window:W, recompute:W, "
+	  "dense" },
+	{ "separator-ids", 0, MARKS, true, FIELD(separator_ids), "", 0, 0, "IDS",
+	  "the tokens that separator:S,K,W keeps, ids with commas; by default punctuation and ends of lines" },
+	{ "anchors", 0, MARKS, true, FIELD(anchors), "", 0, 0, "IDS",
+	  "the tokens that anchor:S,K,W keeps; by default <AC>, else those that end a sentence" },
 	{ "pin-system", 0, FLOAT, true, FIELD(pin_system), "0.25", 0, 0.9, "SHARE",
 	  "pin a whole system prompt that fits in this share of the budget; 0: never" },
 	{ "temperature", 0, FLOAT, true, FIELD(sampling.how.temperature), "0.7", 0, 100, "T",
@@ -168,16 +173,33 @@ static int set_bool(struct conf *c, const struct option_row *row, const char *te
 	return err_set(e, SINK_EINVAL, "%s = %s: it must be yes or no.", row->name, text);
 }
 
+/* Whether it is a list of ids; the vocabulary is asked when there is one. */
+static int check_marks(const struct option_row *row, const char *text, struct err *e)
+{
+	struct tokens ids = { 0 };
+	struct err why;
+	int rc = *text ? marks_parse(text, &ids, &why) : 0;
+
+	tokens_release(&ids);
+	return rc < 0 ? err_set(e, rc, "%s: %s", row->name, why.text) : 0;
+}
+
 static int set_text(struct conf *c, const struct option_row *row, const char *text, struct err *e)
 {
 	enum precision precision;
 	struct policy p;
+	int rc = 0;
 
 	if (strlen(text) >= row->size)
 		return err_set(e, SINK_EINVAL, "%s: the value is longer than %zu bytes.", row->name, row->size - 1);
-	if ((row->type == POLICY && policy_parse(text, &p, e) < 0) ||
-	    (row->type == PRECISION && precision_find(text, &precision, e) < 0))
-		return SINK_EINVAL;
+	if (row->type == POLICY)
+		rc = policy_parse(text, &p, e);
+	else if (row->type == PRECISION)
+		rc = precision_find(text, &precision, e);
+	else if (row->type == MARKS)
+		rc = check_marks(row, text, e);
+	if (rc < 0)
+		return rc;
 	memcpy((char *)c + row->offset, text, strlen(text) + 1);
 	return 0;
 }
@@ -189,6 +211,7 @@ static int set_row(struct conf *c, const struct option_row *row, const char *tex
 	switch (row->type) {
 	case TEXT:
 	case POLICY:
+	case MARKS:
 	case PRECISION:
 		return set_text(c, row, text, e);
 	case BOOL:
@@ -496,6 +519,7 @@ static void value_text(const struct conf *c, const struct option_row *row, char 
 	switch (row->type) {
 	case TEXT:
 	case POLICY:
+	case MARKS:
 	case PRECISION:
 		snprintf(text, size, "%s", field);
 		return;

@@ -17,6 +17,7 @@
 #include <stdio.h>
 
 #include "error.h"
+#include "policy.h"
 #include "settings.h"
 
 struct conf {
@@ -27,7 +28,9 @@ struct conf {
 	int64_t threads; /* 0: all cores */
 	bool pin_threads;
 	int64_t cache; /* bytes for the pages of all conversations */
-	char policy[64];
+	char policy[POLICY_TEXT];
+	/* Lists of ids (engine/marks.h); "": the vocabulary's own. */
+	char separator_ids[4096], anchors[4096];
 	double pin_system;	  /* share of a policy's budget, 0..0.9 */
 	struct settings sampling; /* of new conversations; without seed and stop strings */
 	int64_t batch;		  /* rows of a step */

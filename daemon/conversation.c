@@ -177,6 +177,7 @@ void conversation_remove(struct conversations *t, struct conversation *c)
 	t->count--;
 	conversation_cut(c, 0, 0);
 	free(c->message);
+	retention_release(&c->keeps);
 	tokens_release(&c->log);
 	answer_release(&c->work.answer);
 	stream_close(c->stream);
@@ -243,11 +244,16 @@ int64_t conversation_waiting(const struct conversation *c)
 	return (int64_t)c->log.count - c->seen.tokens;
 }
 
+int64_t conversation_evicted_end(const struct conversation *c)
+{
+	return c->seen.evicted_end > c->seen.pinned ? c->seen.evicted_end : 0;
+}
+
 void conversation_info(const struct conversation *c, struct out *o, const char *key)
 {
-	char policy[64];
+	char policy[POLICY_TEXT];
 
-	policy_format(&c->policy, policy, sizeof(policy));
+	policy_format(&c->keeps.policy, policy, sizeof(policy));
 	out_map(o, key);
 	out_str(o, "name", c->name);
 	out_str(o, "state", state_name(c->state));
@@ -256,9 +262,10 @@ void conversation_info(const struct conversation *c, struct out *o, const char *
 	out_int(o, "waiting", conversation_waiting(c));
 	out_str(o, "policy", policy);
 	out_int(o, "pinned", c->seen.pinned);
+	out_int(o, "kept", c->seen.kept);
 	out_int(o, "window", c->seen.window);
 	out_int(o, "evicted", c->seen.evicted);
-	out_int(o, "evicted_end", c->seen.evicted ? c->seen.evicted_end : 0);
+	out_int(o, "evicted_end", conversation_evicted_end(c));
 	out_int(o, "cache_bytes", (int64_t)c->seen.bytes);
 	out_int(o, "clients", (int64_t)stream_readers(c->stream));
 	out_float(o, "created", c->created);

@@ -21,6 +21,7 @@
 #include "error.h"
 #include "kv.h"
 #include "msg.h"
+#include "retention.h"
 #include "sched.h"
 #include "settings.h"
 #include "stream.h"
@@ -70,8 +71,9 @@ struct conversation {
 	char name[STREAM_NAME + 1];
 	enum state state;
 	struct settings settings;
-	struct policy policy;
-	bool pin_system; /* to be done when the system prompt is known */
+	struct retention keeps;
+	const char *note; /* for the reply to the request that made it; static, NULL: none */
+	bool pin_system;  /* to be done when the system prompt is known */
 
 	struct message *message;
 	size_t messages, message_room;
@@ -79,10 +81,10 @@ struct conversation {
 	bool turn_open; /* the last turn of the log was not closed by its marks */
 
 	struct tokens log;
-	struct kv *kv;	     /* NULL: not begun, or given up for others' sake */
-	struct kv_info seen; /* of the cache, when it was last at home */
-	int64_t evicted_told;
-	bool replays; /* a cache was lost: what is read is a replay */
+	struct kv *kv;	      /* NULL: not begun, or given up for others' sake */
+	struct kv_info seen;  /* of the cache, when it was last at home */
+	int64_t evicted_told; /* the first token that no `evicted` has told of */
+	bool replays;	      /* a cache was lost: what is read is a replay */
 
 	struct stream *stream;
 	struct runner runner;
@@ -131,6 +133,9 @@ int conversation_add(struct conversation *c, enum role role, const char *text, s
 void conversation_cut(struct conversation *c, size_t messages, int64_t tokens);
 /* Tokens that the cache has yet to read. */
 int64_t conversation_waiting(const struct conversation *c);
+
+/* The first token of the window; 0 when none has left it. */
+int64_t conversation_evicted_end(const struct conversation *c);
 
 /* Writes `info`, as the protocol has it, under `key`. */
 void conversation_info(const struct conversation *c, struct out *o, const char *key);

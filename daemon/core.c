@@ -22,6 +22,16 @@ enum {
 	PAUSE_MOST = 160,
 };
 
+/* New conversations may be given a policy that does little good to this model. */
+static void warn_of_policy(const struct core *c)
+{
+	struct policy p;
+	const char *note = policy_parse(c->conf.policy, &p, NULL) == 0 ? retention_note(&p, c->model) : NULL;
+
+	if (note)
+		log_warning("policy = %s: %s", c->conf.policy, note);
+}
+
 static void load_done(struct job *j, void *owner)
 {
 	struct load *l = (struct load *)j;
@@ -35,6 +45,7 @@ static void load_done(struct job *j, void *owner)
 	}
 	if (*model_note(c->model))
 		log_warning("%s", model_note(c->model));
+	warn_of_policy(c);
 	log_info("%s: %s, %s, kernels %s, %d threads; loaded in %.0f ms.", model_info(c->model)->name,
 		 model_info(c->model)->arch, model_info(c->model)->quantization, model_info(c->model)->kernels,
 		 model_info(c->model)->threads, l->ms);
@@ -130,8 +141,10 @@ int core_load(struct core *c, struct err *e)
 
 int core_set_model(struct core *c, struct model *m, struct err *e)
 {
-	int rc = batch_new(m, (size_t)c->conf.batch, step_done, &c->batch, e);
+	int rc = retention_check(&c->conf, m, e);
 
+	if (rc == 0)
+		rc = batch_new(m, (size_t)c->conf.batch, step_done, &c->batch, e);
 	if (rc < 0) {
 		model_close(m);
 		return rc;
@@ -166,6 +179,11 @@ void core_stop(struct core *c)
 bool core_at_home(const struct core *c)
 {
 	return !c->batch_away && !c->texts_away;
+}
+
+int core_check(const struct core *c, const struct conf *conf, struct err *e)
+{
+	return c->model ? retention_check(conf, c->model, e) : 0;
 }
 
 void core_configure(struct core *c)

@@ -78,7 +78,10 @@ void core_free(struct core *c);
 
 /* Begins to load the model; core_take() brings it. */
 int core_load(struct core *c, struct err *e);
-/* A model that the caller has opened: for tests, and what core_take() does. */
+/*
+ * A model that the caller has opened: for tests, and what core_take() does. It is closed when the settings of new
+ * conversations do not fit it (SINK_EINVAL).
+ */
 int core_set_model(struct core *c, struct model *m, struct err *e);
 
 void core_take(struct core *c);
@@ -89,6 +92,8 @@ void core_pump(struct core *c);
 void core_stop(struct core *c);
 bool core_at_home(const struct core *c);
 
+/* Whether these settings would fit the model that is loaded, if there is one. SINK_EINVAL. */
+int core_check(const struct core *c, const struct conf *conf, struct err *e);
 /* New limits and defaults from c->conf. */
 void core_configure(struct core *c);
 

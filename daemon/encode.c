@@ -10,6 +10,8 @@ static int encode_piece(const struct encode *n, const struct piece *p, struct to
 
 	switch (p->kind) {
 	case PIECE_BEGIN:
+		if (p->last >= 0 && tokens_add(out, p->last, e) < 0)
+			return SINK_ENOMEM;
 		return turns_begin(t, out, e);
 	case PIECE_MESSAGE:
 		return turns_message(t, p->role, p->text, p->len, out, e);
@@ -56,7 +58,7 @@ void encode_free(struct encode *n)
 struct piece *encode_add(struct encode *n, enum piece_kind kind)
 {
 	assert(n->pieces < PIECES_MOST);
-	n->piece[n->pieces] = (struct piece){ .kind = kind };
+	n->piece[n->pieces] = (struct piece){ .kind = kind, .last = -1 };
 	return &n->piece[n->pieces++];
 }
 

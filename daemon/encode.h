@@ -18,7 +18,7 @@ struct conversation;
 struct request;
 
 enum piece_kind {
-	PIECE_BEGIN,   /* what stands at the beginning of a conversation */
+	PIECE_BEGIN,   /* what stands at the beginning of a conversation, behind the token `last` when it has one */
 	PIECE_MESSAGE, /* a whole message of a role */
 	PIECE_OPEN,    /* what makes the model answer */
 	PIECE_CLOSE,   /* what ends an answer that stopped at the token `last` */
@@ -30,7 +30,7 @@ struct piece {
 	enum role role;
 	const char *text; /* the owner's, who keeps it until the job is back */
 	size_t len;
-	int32_t last;
+	int32_t last; /* -1: none */
 	bool special;
 	size_t end; /* out: tokens up to the end of this piece */
 };

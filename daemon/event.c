@@ -102,13 +102,13 @@ void event_text(struct events *v, struct conversation *c, const struct text *tex
 	end(v, c, NULL);
 }
 
-void event_evicted(struct events *v, struct conversation *c)
+void event_evicted(struct events *v, struct conversation *c, int64_t first)
 {
-	int64_t count = c->seen.evicted - c->evicted_told;
 	struct out *o = begin(v, c, "evicted");
 
-	out_int(o, "first", c->seen.evicted_end - count);
-	out_int(o, "count", count);
+	out_int(o, "first", first);
+	out_int(o, "count", c->seen.evicted_end - first);
+	out_int(o, "kept", c->seen.kept);
 	end(v, c, NULL);
 }
 
@@ -148,6 +148,7 @@ void event_done(struct events *v, struct conversation *c, const char *finish, do
 	out_int(o, "cached", w->begin);
 	out_int(o, "generated", w->generated);
 	out_int(o, "evicted", c->seen.evicted - w->evicted);
+	out_int(o, "kept", c->seen.kept);
 	out_int(o, "window", c->seen.window);
 	out_int(o, "pinned", c->seen.pinned);
 	out_end(o);

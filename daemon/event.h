@@ -17,7 +17,8 @@ void event_answer(struct events *v, struct conversation *c);
 void event_prefill(struct events *v, struct conversation *c, int64_t done, double ms);
 /* A piece of the answer, with the tokens that the answer holds. */
 void event_text(struct events *v, struct conversation *c, const struct text *text);
-void event_evicted(struct events *v, struct conversation *c);
+/* Tokens from `first` up to the window have left it. */
+void event_evicted(struct events *v, struct conversation *c, int64_t first);
 void event_restored(struct events *v, struct conversation *c, int64_t tokens, double ms);
 void event_done(struct events *v, struct conversation *c, const char *finish, double now);
 void event_error(struct events *v, struct conversation *c, const struct err *why);

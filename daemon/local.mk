@@ -30,6 +30,8 @@ daemon_libdaemon_la_SOURCES = \
 	daemon/notify.h \
 	daemon/peer.c \
 	daemon/peer.h \
+	daemon/retention.c \
+	daemon/retention.h \
 	daemon/sched.c \
 	daemon/sched.h \
 	daemon/score.c \

@@ -1,6 +1,7 @@
 /*
  * Owns the scores at work. The row of token i gives the log-probability of token i + 1, so the last token of all is
- * never read, and the rows before the first scored one want no logits.
+ * never read, and the rows before the first scored one want no logits. A policy that recomputes has no such rows: each
+ * token is the end of a reading of its own (kv_aim()), of which the last row alone is wanted.
  */
 #include "score.h"
 
@@ -28,24 +29,68 @@ static int take_conversation(struct score *s, struct conversation *v, struct err
 			from = 0;
 		}
 	}
-	s->read = 0;
-	rc = tokens_append(&s->tokens, v->log.id + from, v->log.count - (size_t)from, e);
+	s->base = from;
+	return tokens_append(&s->tokens, v->log.id + from, v->log.count - (size_t)from, e);
+}
+
+/* The tokens of the conversation from which the first scored one is predicted, where the policy recomputes. */
+static int take_window(struct score *s, const struct conversation *v, struct err *e)
+{
+	const int64_t count = (int64_t)v->log.count, window = v->keeps.policy.window;
+
+	s->base = count > window ? count - window : 0;
+	return tokens_append(&s->tokens, v->log.id + s->base, (size_t)(count - s->base), e);
+}
+
+/* What comes before, and a cache that will have it read. */
+static int take_past(struct core *c, struct score *s, struct conversation *v, const struct retention *keeps,
+		     struct err *e)
+{
+	int rc = 0;
+
+	s->anew = policy_begins_anew(&keeps->policy);
+	if (v && v->log.count)
+		rc = s->anew ? take_window(s, v, e) : take_conversation(s, v, e);
+	if (rc == 0 && !s->kv)
+		rc = retention_cache(keeps, c->model, (size_t)c->conf.batch, &s->kv, e);
 	s->first = (int64_t)s->tokens.count;
+	s->next = s->first ? s->first : 1; /* nothing predicts a first token */
 	return rc;
 }
 
-static int make_cache(struct core *c, struct score *s, const struct conversation *v, struct err *e)
+/* Tokens within the first window of a text cost a row each; from there on each costs a window. */
+static int check_cost(const struct score *s, const struct policy *p, struct err *e)
 {
-	struct kv_options o = { .step = (size_t)c->conf.batch };
-	int rc;
+	const int64_t beyond = s->base + (int64_t)s->tokens.count - p->window;
+	const int64_t count = (int64_t)s->tokens.count - s->first, most = SCORE_ROWS / p->window;
+	char policy[POLICY_TEXT];
 
-	if (s->kv)
+	if (!s->anew || beyond <= most || count <= most)
 		return 0;
-	if (v)
-		o.policy = v->policy;
-	else if ((rc = policy_parse(c->conf.policy, &o.policy, e)) < 0)
+	policy_format(p, policy, sizeof(policy));
+	return err_set(e, SINK_EINVAL, "%s reads a window anew for each token; at most %lld tokens are scored at once.",
+		       policy, (long long)most);
+}
+
+/* The tokens to be read, and the memory for what becomes of them. */
+static int take_tokens(struct core *c, struct score *s, struct conversation *v, const int32_t *id, size_t count,
+		       struct err *e)
+{
+	struct retention usual = { 0 };
+	const struct retention *keeps = v ? &v->keeps : &usual;
+	int rc = v ? 0 : retention_choose(&c->conf, c->model, NULL, NULL, &usual, e);
+
+	if (rc == 0)
+		rc = take_past(c, s, v, keeps, e);
+	if (rc == 0)
+		rc = tokens_append(&s->tokens, id, count, e);
+	if (rc == 0)
+		rc = check_cost(s, &keeps->policy, e);
+	retention_release(&usual);
+	if (rc < 0)
 		return rc;
-	return kv_new(model_arena(c->model), &o, &s->kv, e);
+	s->logprobs = calloc(count + 1, sizeof(*s->logprobs));
+	return s->logprobs ? 0 : err_set(e, SINK_ENOMEM, "There is no memory for a score of %zu tokens.", count);
 }
 
 int score_begin(struct core *c, struct request *r, struct conversation *v, const int32_t *id, size_t count,
@@ -63,21 +108,14 @@ int score_begin(struct core *c, struct request *r, struct conversation *v, const
 	c->score_count++;
 	s->runner.kind = RUNS_SCORE;
 	s->runner.owner = s;
-	rc = v && v->log.count ? take_conversation(s, v, e) : 0;
-	if (rc < 0 || (rc = make_cache(c, s, v, e)) < 0 || (rc = tokens_append(&s->tokens, id, count, e)) < 0 ||
-	    (rc = core_hold(c, r, e)) < 0)
-		goto fail;
-	s->logprobs = calloc(count + 1, sizeof(*s->logprobs));
-	if (!s->logprobs) {
-		rc = err_set(e, SINK_ENOMEM, "There is no memory for a score of %zu tokens.", count);
-		goto fail;
+	rc = take_tokens(c, s, v, id, count, e);
+	if (rc < 0 || (rc = core_hold(c, r, e)) < 0) {
+		score_free(c, s);
+		return rc;
 	}
 	s->request = r;
 	sched_add(&c->sched, &s->runner);
 	return 0;
-fail:
-	score_free(c, s);
-	return rc;
 }
 
 void score_free(struct core *c, struct score *s)
@@ -95,6 +133,8 @@ void score_free(struct core *c, struct score *s)
 
 static int64_t left(const struct score *s)
 {
+	if (s->anew)
+		return (int64_t)s->tokens.count - s->next;
 	return s->tokens.count ? (int64_t)s->tokens.count - 1 - s->read : 0;
 }
 
@@ -108,26 +148,39 @@ static int64_t silent(const struct score *s)
 
 void score_prepare(struct score *s)
 {
-	s->runner.streams = false;
-	s->runner.waiting = silent(s) ? silent(s) : left(s);
-	s->runner.room = (int64_t)kv_room(s->kv);
-	s->runner.wants = silent(s) ? ROWS_NONE : ROWS_ALL;
+	struct runner *r = &s->runner;
+
+	r->streams = false;
+	if (s->anew && left(s) > 0) {
+		s->read = kv_aim(s->kv, s->base + s->next) - s->base;
+		r->waiting = s->next - s->read;
+		r->wants = ROWS_LAST;
+	} else {
+		r->waiting = silent(s) ? silent(s) : left(s);
+		r->wants = silent(s) ? ROWS_NONE : ROWS_ALL;
+	}
+	r->room = (int64_t)kv_room(s->kv);
 }
 
 void score_fill(struct score *s, struct slice *slice, struct entry *n)
 {
-	size_t count = s->runner.take;
-	bool all = s->runner.wants == ROWS_ALL;
+	const size_t count = s->runner.take;
+	const bool all = s->runner.wants == ROWS_ALL;
+	const bool last = s->runner.wants == ROWS_LAST && (int64_t)count == s->runner.waiting;
+	const int64_t target = all ? s->read + 1 : s->next;
 
-	*slice = (struct slice){
-		.kv = s->kv, .token = s->tokens.id + s->read, .count = count, .logits = all ? LOGITS_ALL : LOGITS_NONE
-	};
+	*slice = (struct slice){ .kv = s->kv,
+				 .token = s->tokens.id + s->read,
+				 .count = count,
+				 .logits = all	  ? LOGITS_ALL
+					   : last ? LOGITS_LAST
+						  : LOGITS_NONE };
 	*n = (struct entry){ .owner = &s->runner };
-	if (!all)
+	if (!all && !last)
 		return;
-	n->target = s->tokens.id + s->read + 1;
-	n->targets = count;
-	n->logprobs = s->logprobs + (s->read + 1 - s->first);
+	n->target = s->tokens.id + target;
+	n->targets = all ? count : 1;
+	n->logprobs = s->logprobs + (target - s->first);
 }
 
 static void reply(struct core *c, struct score *s)
@@ -152,6 +205,8 @@ static void reply(struct core *c, struct score *s)
 void score_take(struct core *c, struct score *s, const struct slice *slice)
 {
 	s->read += slice ? (int64_t)slice->count : 0;
+	if (s->anew && s->read == s->next)
+		s->next++;
 	if (left(s) > 0)
 		return;
 	reply(c, s);

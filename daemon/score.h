@@ -1,13 +1,19 @@
 /*
  * A score: log-probabilities of given tokens, read in a cache of its own (a fork of the conversation's, or an empty
  * one) like the prompt of any conversation, so that it delays nobody.
+ *
+ * Under a policy that recomputes, each token is predicted from its own window, which is read for it alone.
  */
 #ifndef DAEMON_SCORE_H
 #define DAEMON_SCORE_H
 
 #include "core.h"
 
-enum { SCORE_TOKENS = 65536, SCORES_MOST = 16 };
+enum {
+	SCORE_TOKENS = 65536,
+	SCORES_MOST = 16,
+	SCORE_ROWS = 1 << 20, /* that one reads at most, where each token costs a whole window */
+};
 
 struct score {
 	TAILQ_ENTRY(score) link;
@@ -15,7 +21,10 @@ struct score {
 	struct request *request;
 	struct kv *kv;
 	struct tokens tokens; /* those of the conversation that are read first, then those that are scored */
+	int64_t base;	      /* the first one's place in the text */
 	int64_t read, first;  /* tokens that the cache has; the first that is scored */
+	int64_t next;	      /* where the policy recomputes: the first whose log-probability is not known yet */
+	bool anew;	      /* it does */
 	double *logprobs;     /* [tokens.count - first] */
 };
 

@@ -359,7 +359,7 @@ static void reload(struct server *s)
 	struct err e;
 
 	notify_reloading();
-	if (conf_load(s->argc, s->argv, &fresh, &call, &e) < 0) {
+	if (conf_load(s->argc, s->argv, &fresh, &call, &e) < 0 || core_check(s->core, &fresh, &e) < 0) {
 		log_error("The configuration stays as it was: %s", e.text);
 	} else {
 		conf_reload(&s->core->conf, &fresh, restart, sizeof(restart));

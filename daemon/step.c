@@ -11,34 +11,42 @@
 #include "score.h"
 #include "talk.h"
 
-/* The cache of a conversation that begins, or begins again. */
-static int make_cache(struct core *c, struct conversation *v, struct err *e)
-{
-	const struct kv_options o = { .policy = v->policy, .step = (size_t)c->conf.batch };
-
-	return kv_new(model_arena(c->model), &o, &v->kv, e);
-}
-
-/* What the scheduler asks of a conversation; false: it cannot go on. */
+/*
+ * What the scheduler asks of a conversation; false: it cannot go on. An answer's token is the only one to be read,
+ * unless the policy reads the whole window anew for it: then the conversation is one of those that read.
+ */
 static bool prepare(struct core *c, struct conversation *v)
 {
 	struct runner *r = &v->runner;
+	char policy[POLICY_TEXT];
 	struct err e;
 
-	if (!v->kv && make_cache(c, v, &e) < 0) {
+	if (!v->kv && retention_cache(&v->keeps, c->model, (size_t)c->conf.batch, &v->kv, &e) < 0) {
 		talk_fail(c, v, &e);
 		return false;
 	}
-	r->waiting = conversation_waiting(v);
+	r->waiting = (int64_t)v->log.count - kv_aim(v->kv, (int64_t)v->log.count);
 	r->room = (int64_t)kv_room(v->kv);
-	r->streams = v->state == STATE_ANSWERING;
+	r->streams = v->state == STATE_ANSWERING && r->waiting == 1;
 	r->wants = v->work.answers ? ROWS_LAST : ROWS_NONE;
 	if (r->waiting > 0 && r->room > 0)
 		return true;
-	err_set(&e, SINK_EBUSY, "The cache of the conversation is full at %lld tokens, and its policy forgets none.",
-		(long long)v->seen.tokens);
+	policy_format(&v->keeps.policy, policy, sizeof(policy));
+	err_set(&e, SINK_EBUSY, "The cache of the conversation is full at %lld tokens, and its policy (%s) has an end.",
+		(long long)v->seen.tokens, policy);
 	talk_fail(c, v, &e);
 	return false;
+}
+
+static void prepare_score(struct core *c, struct score *s)
+{
+	static const struct err full = { SINK_EBUSY, "The cache is full before all tokens were read." };
+
+	score_prepare(s);
+	if (!s->runner.waiting)
+		score_take(c, s, NULL); /* a single token, that nothing precedes */
+	else if (!s->runner.room)
+		score_fail(c, s, &full);
 }
 
 static void prepare_all(struct core *c)
@@ -47,13 +55,10 @@ static void prepare_all(struct core *c)
 
 	for (r = TAILQ_FIRST(&c->sched.runners); r; r = after) {
 		after = TAILQ_NEXT(r, link);
-		if (r->kind == RUNS_CONVERSATION) {
+		if (r->kind == RUNS_CONVERSATION)
 			prepare(c, r->owner);
-			continue;
-		}
-		score_prepare(r->owner);
-		if (!r->waiting)
-			score_take(c, r->owner, NULL); /* a single token, that nothing precedes */
+		else
+			prepare_score(c, r->owner);
 	}
 }
 
@@ -71,14 +76,14 @@ static void serve(struct core *c, struct conversation *v)
 
 static void fill(struct core *c, struct conversation *v, struct slice *slice, struct entry *n)
 {
-	int64_t count = (int64_t)v->runner.take, end = v->seen.tokens + count;
+	const int64_t begin = kv_aim(v->kv, (int64_t)v->log.count), end = begin + (int64_t)v->runner.take;
 	const struct settings *s = &v->work.answer.settings;
 	bool picks = v->work.answers && end == (int64_t)v->log.count;
 
 	serve(c, v);
 	*slice = (struct slice){ .kv = v->kv,
-				 .token = v->log.id + v->seen.tokens,
-				 .count = (size_t)count,
+				 .token = v->log.id + begin,
+				 .count = v->runner.take,
 				 .logits = picks ? LOGITS_LAST : LOGITS_NONE };
 	*n = (struct entry){
 		.owner = &v->runner, .picks = picks, .how = s->how, .position = end, .explains = s->logprobs

@@ -59,10 +59,12 @@ int talk_queue(struct core *core, struct conversation *c, int64_t prompt, int64_
 
 static void tell_evicted(struct core *core, struct conversation *c, int64_t least)
 {
-	if (c->seen.evicted - c->evicted_told < least)
+	const int64_t first = c->evicted_told > c->seen.pinned ? c->evicted_told : c->seen.pinned;
+
+	if (c->seen.evicted_end - first < least)
 		return;
-	event_evicted(core->events, c);
-	c->evicted_told = c->seen.evicted;
+	event_evicted(core->events, c, first);
+	c->evicted_told = c->seen.evicted_end;
 }
 
 /* The work is over, whatever became of it. */
@@ -208,6 +210,7 @@ static void cut_prompt(struct conversation *c)
 
 	if (c->log.count > (size_t)left)
 		c->log.count = (size_t)left;
+	c->begun = c->begun && left > 0;
 	c->turn_open = left > w->cut;
 	for (size_t i = c->messages; i-- > 0;) {
 		struct message *m = &c->message[i];
@@ -249,7 +252,7 @@ void talk_drop_cache(struct conversation *c)
 {
 	kv_free(c->kv);
 	c->kv = NULL;
-	c->replays = c->replays || c->seen.tokens > 0;
+	c->replays = c->replays || (c->seen.tokens > 0 && !policy_begins_anew(&c->keeps.policy));
 	c->seen = (struct kv_info){ 0 };
 	c->evicted_told = 0;
 }
@@ -265,8 +268,8 @@ bool talk_trim(struct conversation *c, int64_t count)
 		cut = false;
 	} else {
 		kv_info(c->kv, &c->seen);
-		if (c->evicted_told > c->seen.evicted)
-			c->evicted_told = c->seen.evicted;
+		if (c->evicted_told > c->seen.evicted_end)
+			c->evicted_told = c->seen.evicted_end;
 	}
 	return cut;
 }

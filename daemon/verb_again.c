@@ -17,7 +17,7 @@ void verb_reply_said(struct core *c, struct request *r, struct conversation *v, 
 		return;
 	}
 	o = core_reply_begin(c, r);
-	conversation_info(v, o, "conversation");
+	verb_write_made(v, o);
 	out_int(o, "message", message);
 	out_int(o, "seq", seq);
 	if (a)
@@ -212,8 +212,10 @@ static int copy(const struct conversation *from, struct conversation *to, int64_
 {
 	bool all = message == (int64_t)from->messages;
 	int64_t tokens = all ? (int64_t)from->log.count : from->message[message].first_token;
-	int rc = tokens_append(&to->log, from->log.id, (size_t)tokens, e);
+	int rc = retention_copy(&from->keeps, &to->keeps, e);
 
+	if (rc == 0)
+		rc = tokens_append(&to->log, from->log.id, (size_t)tokens, e);
 	for (int64_t i = 0; i < message && rc == 0; i++) {
 		const struct message *m = &from->message[i];
 
@@ -231,13 +233,12 @@ static int copy(const struct conversation *from, struct conversation *to, int64_
 	if (rc < 0)
 		return rc;
 	to->settings = from->settings;
-	to->policy = from->policy;
 	to->pin_system = from->pin_system;
 	to->begun = from->begun && tokens > 0;
 	to->turn_open = all && from->turn_open;
 	to->replays = from->replays;
 	to->seen = from->seen;
-	to->evicted_told = from->seen.evicted;
+	to->evicted_told = from->seen.evicted_end;
 	talk_trim(to, tokens);
 	return 0;
 }

@@ -117,7 +117,7 @@ int verb_log(struct core *c, struct request *r, struct err *e)
 		bytes += (int64_t)v->message[i].text.len;
 	}
 	out_end(o);
-	out_int(o, "evicted_end", v->seen.evicted ? v->seen.evicted_end : 0);
+	out_int(o, "evicted_end", conversation_evicted_end(v));
 	core_reply(c, r);
 	return 0;
 }

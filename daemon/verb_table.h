@@ -30,6 +30,13 @@ int verb_conversation(struct core *c, const struct request *r, struct conversati
 int verb_make(struct core *c, const struct request *r, const char *name, size_t len, struct conversation **ret,
 	      struct err *e);
 
+/* Writes the conversation's info and, once, the note that its making has left. */
+void verb_write_made(struct conversation *v, struct out *o);
+
+/* The list `key` of a request, at most `most` ids, each checked against the vocabulary. *ret is the caller's. */
+int verb_read_ids(const struct core *c, const struct request *r, const char *key, size_t most, struct tokens *ret,
+		  struct err *e);
+
 /* What `attach` and `credit` of a say, regenerate or generate ask for. */
 struct follow {
 	bool attach;

@@ -2,13 +2,13 @@
 #include <assert.h>
 #include <string.h>
 
-#include "policy.h"
+#include "log.h"
 #include "talk.h"
 #include "verb_table.h"
 
 /* What `new`, and `say` with `create`, may say of a conversation. */
 struct birth {
-	struct policy policy;
+	struct retention keeps;
 	bool pin_system;
 	const char *system; /* NULL: the model's own, when something is said */
 	size_t system_len;
@@ -17,27 +17,31 @@ struct birth {
 
 static int read_birth(struct core *c, const struct request *r, struct birth *b, struct err *e)
 {
-	const char *policy = c->conf.policy;
+	const bool named = val_get(r->root, "marks") != NULL;
+	const char *policy = NULL;
+	struct tokens marks = { 0 };
 	bool seeded;
 	size_t len;
 	int rc;
 
 	*b = (struct birth){ .pin_system = true, .settings = c->conf.sampling };
 	if ((rc = msg_str_or(r->root, "policy", sizeof(c->conf.policy) - 1, &policy, &len, e)) < 0 ||
-	    (rc = policy_parse(policy, &b->policy, e)) < 0 ||
 	    (rc = msg_bool_or(r->root, "pin_system", &b->pin_system, e)) < 0 ||
 	    (rc = msg_str_or(r->root, "system", SIZE_MAX, &b->system, &b->system_len, e)) < 0 ||
 	    (rc = settings_read(val_get(r->root, "sampling"), &b->settings, &seeded, e)) < 0)
 		return rc;
 	if (!seeded)
 		b->settings.how.seed = settings_random_seed();
-	return 0;
+	rc = named ? verb_read_ids(c, r, "marks", RETENTION_MARKS, &marks, e) : 0;
+	if (rc == 0)
+		rc = retention_choose(&c->conf, c->model, policy, named ? &marks : NULL, &b->keeps, e);
+	tokens_release(&marks);
+	return rc;
 }
 
 int verb_make(struct core *c, const struct request *r, const char *name, size_t len, struct conversation **ret,
 	      struct err *e)
 {
-	struct kv_options o = { .step = (size_t)c->conf.batch };
 	struct conversation *v;
 	struct birth b;
 	struct kv *kv;
@@ -46,23 +50,36 @@ int verb_make(struct core *c, const struct request *r, const char *name, size_t 
 	if (rc < 0)
 		return rc;
 	if (c->table.count >= (size_t)c->conf.conversations)
-		return err_set(e, SINK_EBUSY, "There are %zu conversations already (option conversations).",
-			       c->table.count);
-	rc = conversation_new(&c->table, name, len, (size_t)c->conf.log_bytes, &v, e);
-	if (rc < 0)
+		rc = err_set(e, SINK_EBUSY, "There are %zu conversations already (option conversations).",
+			     c->table.count);
+	else
+		rc = conversation_new(&c->table, name, len, (size_t)c->conf.log_bytes, &v, e);
+	if (rc < 0) {
+		retention_release(&b.keeps);
 		return rc;
-	o.policy = b.policy;
-	rc = kv_new(model_arena(c->model), &o, &kv, e); /* tells whether it could ever be held */
+	}
+	v->keeps = b.keeps;
+	v->pin_system = b.pin_system;
+	v->settings = b.settings;
+	rc = retention_cache(&v->keeps, c->model, (size_t)c->conf.batch, &kv, e); /* could it ever be held? */
 	if (rc < 0) {
 		conversation_remove(&c->table, v);
 		return rc;
 	}
 	kv_free(kv);
-	v->policy = b.policy;
-	v->pin_system = b.pin_system;
-	v->settings = b.settings;
+	v->note = retention_note(&v->keeps.policy, c->model);
+	if (v->note)
+		log_warning("\"%s\": %s", v->name, v->note);
 	*ret = v;
 	return 0;
+}
+
+void verb_write_made(struct conversation *v, struct out *o)
+{
+	conversation_info(v, o, "conversation");
+	if (v->note)
+		out_str(o, "note", v->note);
+	v->note = NULL;
 }
 
 void verb_text_home(struct core *c, struct encode *n)
@@ -73,20 +90,18 @@ void verb_text_home(struct core *c, struct encode *n)
 }
 
 /*
- * The whole system prompt becomes the pinned start, when it fits in the stated share of the budget. The budget stays
- * the same: what the pinned start gains, the window loses.
+ * The whole system prompt becomes the pinned start, where the policy has one, when it fits in the stated share of the
+ * budget and leaves a window. The budget stays the same: what the pinned start gains, the window loses.
  */
 static void pin_system(struct core *c, struct conversation *v, size_t tokens)
 {
-	const struct policy *p = &v->policy;
-	struct policy pinned = *p;
+	const struct policy *p = &v->keeps.policy;
 
-	if (!v->pin_system || policy_is_dense(p) || v->seen.tokens || (double)tokens <= (double)p->sinks ||
+	if (!v->pin_system || !policy_has_sinks(p) || !policy_is_endless(p) || v->seen.tokens ||
+	    (double)tokens <= (double)p->sinks || (double)tokens >= (double)p->sinks + (double)p->window ||
 	    (double)tokens > c->conf.pin_system * (double)policy_budget(p))
 		return;
-	pinned.sinks = (int32_t)tokens;
-	pinned.window = (int32_t)(policy_budget(p) - (int64_t)tokens);
-	v->policy = pinned;
+	v->keeps.policy = policy_pinned(p, (int32_t)tokens);
 	kv_free(v->kv); /* made anew with the first step */
 	v->kv = NULL;
 }
@@ -123,11 +138,11 @@ int verb_write_pieces(struct core *c, struct conversation *v, const struct encod
 	return 0;
 }
 
-static void add_beginning(struct encode *n, const char *system, size_t len)
+static void add_beginning(struct encode *n, const struct conversation *v, const char *system, size_t len)
 {
 	struct piece *p;
 
-	encode_add(n, PIECE_BEGIN);
+	encode_add(n, PIECE_BEGIN)->last = v->keeps.policy.token;
 	if (!len)
 		return;
 	p = encode_add(n, PIECE_MESSAGE);
@@ -152,7 +167,7 @@ static void new_done(struct job *j, void *owner)
 	} else {
 		for (size_t i = 0; i < v->messages; i++)
 			event_message(c->events, v, i);
-		conversation_info(v, core_reply_begin(c, n->request), "conversation");
+		verb_write_made(v, core_reply_begin(c, n->request));
 		core_reply(c, n->request);
 	}
 	encode_free(n);
@@ -178,7 +193,7 @@ int verb_new(struct core *c, struct request *r, struct err *e)
 	    (rc = verb_make(c, r, name, len, &v, e)) < 0)
 		return rc;
 	if (!system) {
-		conversation_info(v, core_reply_begin(c, r), "conversation");
+		verb_write_made(v, core_reply_begin(c, r));
 		core_reply(c, r);
 		return 0;
 	}
@@ -186,7 +201,7 @@ int verb_new(struct core *c, struct request *r, struct err *e)
 	if (rc == 0) {
 		n->request = r;
 		n->conversation = v;
-		add_beginning(n, system, system_len);
+		add_beginning(n, v, system, system_len);
 		rc = core_encode(c, n, e);
 		if (rc < 0)
 			encode_free(n);
@@ -275,7 +290,7 @@ static void add_said(struct core *c, const struct conversation *v, struct reques
 			msg_str_or(r->root, "system", SIZE_MAX, &system, &len, NULL);
 		else if (s->role == ROLE_SYSTEM)
 			len = 0;
-		add_beginning(n, system, len);
+		add_beginning(n, v, system, len);
 	}
 	if (v->turn_open && v->log.count) {
 		p = encode_add(n, PIECE_CLOSE);

@@ -9,22 +9,24 @@
 
 enum { DETOKENIZE_TOKENS = 65536 };
 
-/* The list `tokens` of a request, each checked against the vocabulary. */
-static int read_tokens(const struct core *c, const struct request *r, size_t most, struct tokens *ret, struct err *e)
+int verb_read_ids(const struct core *c, const struct request *r, const char *key, size_t most, struct tokens *ret,
+		  struct err *e)
 {
-	const struct val *list = val_get(r->root, "tokens");
+	const struct val *list = val_get(r->root, key);
 	int64_t vocab = model_info(c->model)->vocab;
 
 	if (val_type(list) != VAL_ARRAY || val_count(list) > most)
-		return err_set(e, SINK_EINVAL, "\"tokens\" must be a list of at most %zu token ids.", most);
+		return err_set(e, SINK_EINVAL, "\"%s\" must be a list of at most %zu token ids.", key, most);
 	for (size_t i = 0; i < val_count(list); i++) {
 		const struct val *v = val_at(list, i);
 		int64_t id = val_int(v, -1);
 
-		if (val_type(v) != VAL_INT || id < 0 || id >= vocab)
+		if (val_type(v) != VAL_INT)
+			return err_set(e, SINK_EINVAL, "Element %zu of \"%s\" is no number.", i, key);
+		if (id < 0 || id >= vocab)
 			return err_set(e, SINK_EINVAL,
-				       "Element %zu of \"tokens\" is no id of the vocabulary, 0 to %lld.", i,
-				       (long long)vocab - 1);
+				       "Element %zu of \"%s\" is %lld, no id of the vocabulary, 0 to %lld.", i, key,
+				       (long long)id, (long long)vocab - 1);
 		if (tokens_add(ret, (int32_t)id, e) < 0)
 			return SINK_ENOMEM;
 	}
@@ -65,14 +67,20 @@ static bool has_tokens(const struct request *r)
 /* The conversation has begun to work; on failure it ends that. */
 static int feed(struct core *c, struct request *r, struct conversation *v, const struct tokens *t, struct err *e)
 {
-	int64_t cut = (int64_t)v->log.count;
+	const int32_t *sink = &v->keeps.policy.token;
+	const size_t before = v->log.count;
+	int64_t cut = 0;
 	int rc = core_hold(c, r, e);
 
+	if (rc == 0 && *sink >= 0 && !v->log.count)
+		rc = talk_append(c, v, sink, 1, e);
+	cut = (int64_t)v->log.count;
 	if (rc == 0)
 		rc = talk_append(c, v, t->id, t->count, e);
 	if (rc == 0)
 		rc = talk_queue(c, v, -1, cut, cut, e);
 	if (rc < 0) {
+		v->log.count = before;
 		talk_abandon(c, v);
 		return rc;
 	}
@@ -105,7 +113,7 @@ int verb_feed(struct core *c, struct request *r, struct err *e)
 	int rc = verb_conversation(c, r, &v, e);
 
 	if (rc == 0 && has_tokens(r))
-		rc = read_tokens(c, r, SIZE_MAX, &t, e);
+		rc = verb_read_ids(c, r, "tokens", SIZE_MAX, &t, e);
 	if (rc == 0)
 		rc = talk_begin(c, v, false, &v->settings, e);
 	if (rc == 0 && has_tokens(r)) {
@@ -149,7 +157,7 @@ int verb_detokenize(struct core *c, struct request *r, struct err *e)
 	struct text bytes = { 0 }, text = { 0 };
 	struct tokens t = { 0 };
 	struct out *o;
-	int rc = read_tokens(c, r, DETOKENIZE_TOKENS, &t, e);
+	int rc = verb_read_ids(c, r, "tokens", DETOKENIZE_TOKENS, &t, e);
 
 	for (size_t i = 0; i < t.count && rc == 0; i++) {
 		struct gguf_str s = vocab_piece(model_vocab(c->model), t.id[i], true);
@@ -202,7 +210,7 @@ int verb_score(struct core *c, struct request *r, struct err *e)
 	if (rc < 0)
 		return rc;
 	if (has_tokens(r))
-		rc = read_tokens(c, r, SCORE_TOKENS, &given, e);
+		rc = verb_read_ids(c, r, "tokens", SCORE_TOKENS, &given, e);
 	else if (r->encoded)
 		t = &r->encoded->out;
 	else

@@ -1,5 +1,5 @@
 /*
- * The arena of pages and the page tables of conversations.
+ * The page tables of conversations.
  *
  * A token below the pinned count lies in the run of that name at its own number; any other lies in the window run at
  * its position in the text. The window's table is a ring of whole pages: page number p (slot / PAGE_TOKENS) lies in
@@ -7,30 +7,24 @@
  * takes over one that nobody can see any more, and rewinding knows what is still there. The ring is as long as the
  * pages that the rows of one step can see together, hence a page is never taken over while a row of it is visible.
  *
- * Keys are rotated when they are written and never again: a pinned one at its rank, which is its position, a window one
- * at its position in the text. The query makes up for it, one rotation a run (DESIGN, section 4).
+ * A mark's row is written twice: to the window, and to the run of the kept, whose slots are the numbers of the marks.
+ * So a row that leaves the window is not moved either. Pages of the kept go back to the arena as soon as no token that
+ * the cache may go back to sees them: there are few marks in most texts, and the ring must have room for a text of
+ * nothing else.
+ *
+ * Keys are rotated when they are written and never again. The query makes up for it, one rotation a run (DESIGN,
+ * section 4): scores depend on the distance alone, and the distances are those of the ranks.
+ *
+ *	run      key at   query at
+ *	pinned   j        pinned_first + size - 1
+ *	kept     m        kept_first + kept_count + window_count - 1
+ *	window   i        t
  */
 #include "kv.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-
-struct arena {
-	const struct backend *b;
-	struct device *d;
-	size_t page_bytes, pages;
-	void *host; /* the map, and what the device calls it */
-	char *base;
-	size_t mapped;
-	uint32_t *refs; /* owners of each page */
-	uint32_t *free; /* stack of pages that were used and given back */
-	size_t free_count;
-	size_t fresh; /* pages from here on were never used: neither they nor their records are in memory yet */
-	void *bounce; /* one page of host memory, for copies */
-};
 
 struct run_pages {
 	void **page;
@@ -41,125 +35,25 @@ struct run_pages {
 struct kv {
 	struct arena *a;
 	struct kv_options o;
-	int64_t tokens;
+	int64_t tokens;	 /* the next token's place in the text */
+	int64_t reached; /* how far the text was read; tokens is less while a policy that recomputes begins anew */
+	struct past past;
+	int64_t *marks;	     /* past.at, to write to */
+	int64_t coming;	     /* marks of the step at hand, behind past.end */
+	uint8_t *is_mark;    /* a bit a token id */
+	int32_t marks_below; /* ids from here on are none */
 	struct run_pages runs[RUNS];
 	struct page_table tables[RUNS]; /* the same, as kernels read them */
 };
-
-static const struct marks no_marks = { NULL, 0 };
-
-int arena_new(const struct backend *b, struct device *d, const struct page_shape *shape, size_t bytes,
-	      struct arena **ret, struct err *e)
-{
-	struct arena *a;
-	void *base;
-	int r;
-
-	if (page_bytes(shape) == 0 || bytes / page_bytes(shape) == 0)
-		return err_set(e, SINK_EINVAL, "A cache of %zu bytes cannot hold one page of %zu bytes.", bytes,
-			       page_bytes(shape));
-	a = calloc(1, sizeof(*a));
-	if (!a)
-		return err_set(e, SINK_ENOMEM, "Out of memory for the cache's records.");
-	a->b = b;
-	a->d = d;
-	a->page_bytes = page_bytes(shape);
-	a->pages = bytes / a->page_bytes;
-	if (a->pages > UINT32_MAX)
-		a->pages = UINT32_MAX;
-	a->mapped = a->pages * a->page_bytes;
-	a->refs = calloc(a->pages, sizeof(*a->refs));
-	a->free = calloc(a->pages, sizeof(*a->free));
-	a->bounce = malloc(a->page_bytes);
-	a->host = mmap(NULL, a->mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (!a->refs || !a->free || !a->bounce || a->host == MAP_FAILED) {
-		r = err_set(e, SINK_ENOMEM, "The system refused %zu MiB of address space for the cache: %s.",
-			    a->mapped >> 20, strerror(errno));
-		goto fail;
-	}
-	r = b->pages_attach(d, a->host, a->mapped, &base, e);
-	if (r)
-		goto fail;
-	a->base = base;
-	*ret = a;
-	return 0;
-fail:
-	arena_free(a);
-	return r;
-}
-
-void arena_free(struct arena *a)
-{
-	if (!a)
-		return;
-	assert(a->free_count == a->fresh);
-	if (a->base)
-		a->b->pages_detach(a->d, a->base, a->mapped);
-	if (a->host && a->host != MAP_FAILED)
-		munmap(a->host, a->mapped);
-	free(a->bounce);
-	free(a->free);
-	free(a->refs);
-	free(a);
-}
-
-size_t arena_pages(const struct arena *a)
-{
-	return a->pages;
-}
-
-size_t arena_pages_free(const struct arena *a)
-{
-	return a->free_count + a->pages - a->fresh;
-}
-
-size_t arena_page_bytes(const struct arena *a)
-{
-	return a->page_bytes;
-}
-
-static uint32_t *page_refs(const struct arena *a, const void *page)
-{
-	return &a->refs[(size_t)((const char *)page - a->base) / a->page_bytes];
-}
-
-/* A page of which the caller has made sure that there is one. Its old contents may still be in it. */
-static void *page_take(struct arena *a)
-{
-	size_t i;
-
-	assert(arena_pages_free(a) > 0);
-	i = a->free_count ? a->free[--a->free_count] : a->fresh++;
-	a->refs[i] = 1;
-	return a->base + i * a->page_bytes;
-}
-
-static void page_drop(struct arena *a, void *page)
-{
-	uint32_t *refs = page_refs(a, page);
-
-	if (--*refs == 0)
-		a->free[a->free_count++] = (uint32_t)(refs - a->refs);
-}
-
-static void page_copy(struct arena *a, void *to, const void *from)
-{
-	a->b->read(a->d, a->bounce, from, a->page_bytes);
-	a->b->write(a->d, to, a->bounce, a->page_bytes);
-}
 
 static int64_t pages_for(int64_t tokens)
 {
 	return (tokens + PAGE_TOKENS - 1) / PAGE_TOKENS;
 }
 
-/* Checks the options and finds the length of each run's table. */
-static int plan(const struct arena *a, struct kv_options *o, int64_t ring[RUNS], struct err *e)
+static int check_options(const struct kv_options *o, struct err *e)
 {
-	const int64_t pages = (int64_t)a->pages;
-	int64_t need;
-
-	if (!o->policy.row || o->policy.sinks < 0 || o->policy.window < 1)
+	if (!o->policy.row || o->policy.sinks < 0 || o->policy.window < 1 || o->policy.kept < 0)
 		return err_set(e, SINK_EINVAL,
 			       "The cache needs a policy with 0 sinks or more and a window of 1 or more.");
 	if (o->step < 1 || o->step > KV_STEP_MOST)
@@ -168,50 +62,112 @@ static int plan(const struct arena *a, struct kv_options *o, int64_t ring[RUNS],
 		return err_set(e, SINK_EINVAL, "A text cannot begin at position %lld.", (long long)o->origin);
 	if (o->limit < 0)
 		return err_set(e, SINK_EINVAL, "A limit of %lld tokens is below 0.", (long long)o->limit);
-	memset(ring, 0, RUNS * sizeof(*ring));
-	ring[RUN_PINNED] = pages_for(o->policy.sinks);
-	if (policy_is_dense(&o->policy)) {
-		o->limit = o->limit ? o->limit : pages * PAGE_TOKENS;
-		ring[RUN_WINDOW] = o->limit > pages * PAGE_TOKENS ? pages + 1 : pages_for(o->limit);
-	} else {
-		/* The rows of a step see W - 1 + step tokens together, which begin and end inside a page. */
-		ring[RUN_WINDOW] = pages_for(o->policy.window + (int64_t)o->step - 2) + 1;
-	}
-	need = ring[RUN_PINNED] + ring[RUN_WINDOW];
-	if (need > pages)
-		return err_set(e, SINK_EBUSY, "The cache of %lld tokens needs %lld pages; the budget holds %lld.",
-			       (long long)(policy_is_dense(&o->policy) ? o->limit : policy_budget(&o->policy)),
-			       (long long)need, (long long)pages);
+	if (policy_marking(&o->policy) == MARKING_NONE)
+		return 0;
+	if (o->marks == 0)
+		return err_set(e, SINK_EINVAL, "The policy %s needs to know which tokens to keep.",
+			       policy_name(&o->policy));
+	for (size_t i = 0; i < o->marks; i++)
+		if (o->mark[i] < 0)
+			return err_set(e, SINK_EINVAL, "%d is no token id.", o->mark[i]);
 	return 0;
 }
 
-static struct kv *kv_alloc(struct arena *a, const struct kv_options *o, const int64_t ring[RUNS], struct err *e)
+/*
+ * Finds the length of each run's table: what the rows of a step see together. The window's are W - 1 + step tokens,
+ * which begin and end inside a page. The kept's are K, those that the window may hold, those of the step, and those of
+ * the `step` tokens before it, which stay for kv_rewind().
+ */
+static int plan(const struct arena *a, struct kv_options *o, int64_t ring[RUNS], struct err *e)
+{
+	const int64_t pages = (int64_t)arena_pages(a), step = (int64_t)o->step;
+	const struct policy *p = &o->policy;
+	int64_t need = 0, endless = 0, length;
+
+	memset(ring, 0, RUNS * sizeof(*ring));
+	ring[RUN_PINNED] = pages_for(p->sinks);
+	if (p->window == INT32_MAX)
+		endless++;
+	else
+		ring[RUN_WINDOW] = pages_for(p->window + (policy_begins_anew(p) ? 1 : step) - 2) + 1;
+	if (policy_marking(p) != MARKING_NONE && p->kept == INT32_MAX)
+		endless++;
+	else if (policy_marking(p) != MARKING_NONE)
+		ring[RUN_KEPT] = pages_for(p->kept + p->window + 2 * step) + 1;
+	for (int r = 0; r < RUNS; r++)
+		need += ring[r];
+	if (endless && !o->limit && need < pages)
+		o->limit = (pages - need) / endless * PAGE_TOKENS;
+	length = o->limit > pages * PAGE_TOKENS ? pages + 1 : pages_for(o->limit);
+	if (p->window == INT32_MAX)
+		ring[RUN_WINDOW] = length;
+	if (p->kept == INT32_MAX)
+		ring[RUN_KEPT] = length;
+	need += endless * length;
+	if (need > pages || (endless && length == 0))
+		return err_set(e, SINK_EBUSY, "The cache of %lld tokens needs %lld pages; the budget holds %lld.",
+			       (long long)(endless ? o->limit : policy_budget(p)), (long long)need, (long long)pages);
+	return 0;
+}
+
+static bool alloc_run(struct kv *kv, int run, int64_t ring)
+{
+	struct run_pages *p = &kv->runs[run];
+
+	p->ring = ring;
+	if (ring == 0)
+		return true;
+	p->page = calloc((size_t)ring, sizeof(*p->page));
+	p->held = calloc((size_t)ring, sizeof(*p->held));
+	kv->tables[run] = (struct page_table){ p->page, ring };
+	return p->page && p->held;
+}
+
+/* The places of as many marks as the kept run has slots, and one before them; the bits that tell them. */
+static bool alloc_marks(struct kv *kv, int32_t below)
+{
+	int64_t room = 1;
+
+	if (kv->runs[RUN_KEPT].ring == 0)
+		return true;
+	while (room < kv->runs[RUN_KEPT].ring * PAGE_TOKENS + 1)
+		room *= 2;
+	kv->marks = calloc((size_t)room, sizeof(*kv->marks));
+	kv->past.at = kv->marks;
+	kv->past.mask = room - 1;
+	kv->is_mark = calloc((size_t)below / 8 + 1, 1);
+	kv->marks_below = below;
+	return kv->marks && kv->is_mark;
+}
+
+static void free_tables(struct kv *kv)
+{
+	for (int r = 0; r < RUNS; r++) {
+		free(kv->runs[r].page);
+		free(kv->runs[r].held);
+	}
+	free(kv->marks);
+	free(kv->is_mark);
+	free(kv);
+}
+
+static struct kv *kv_alloc(struct arena *a, const struct kv_options *o, const int64_t ring[RUNS], int32_t marks_below,
+			   struct err *e)
 {
 	struct kv *kv = calloc(1, sizeof(*kv));
 	bool whole = kv != NULL;
 
-	for (int r = 0; whole && r < RUNS; r++) {
-		size_t n = (size_t)ring[r];
-
-		kv->runs[r].ring = ring[r];
-		if (n == 0)
-			continue;
-		kv->runs[r].page = calloc(n, sizeof(*kv->runs[r].page));
-		kv->runs[r].held = calloc(n, sizeof(*kv->runs[r].held));
-		whole = kv->runs[r].page && kv->runs[r].held;
-		kv->tables[r] = (struct page_table){ kv->runs[r].page, ring[r] };
-	}
-	if (whole) {
+	for (int r = 0; whole && r < RUNS; r++)
+		whole = alloc_run(kv, r, ring[r]);
+	if (whole && alloc_marks(kv, marks_below)) {
 		kv->a = a;
 		kv->o = *o;
+		kv->o.mark = NULL;
 		return kv;
 	}
 	err_set(e, SINK_ENOMEM, "Out of memory for the page tables of a cache.");
-	for (int r = 0; kv && r < RUNS; r++) {
-		free(kv->runs[r].page);
-		free(kv->runs[r].held);
-	}
-	free(kv);
+	if (kv)
+		free_tables(kv);
 	return NULL;
 }
 
@@ -219,27 +175,34 @@ int kv_new(struct arena *a, const struct kv_options *o, struct kv **ret, struct 
 {
 	struct kv_options checked = *o;
 	int64_t ring[RUNS];
+	int32_t below = 0;
 	struct kv *kv;
-	int r = plan(a, &checked, ring, e);
+	int r = check_options(o, e);
 
+	if (!r)
+		r = plan(a, &checked, ring, e);
 	if (r)
 		return r;
-	kv = kv_alloc(a, &checked, ring, e);
+	for (size_t i = 0; i < o->marks; i++)
+		below = o->mark[i] >= below ? o->mark[i] + 1 : below;
+	kv = kv_alloc(a, &checked, ring, below, e);
 	if (!kv)
 		return SINK_ENOMEM;
+	for (size_t i = 0; kv->is_mark && i < o->marks; i++)
+		kv->is_mark[o->mark[i] / 8] |= (uint8_t)(1 << o->mark[i] % 8);
 	*ret = kv;
 	return 0;
 }
 
-/* Gives back the pages whose number is `from` or more. */
-static void drop_from(struct kv *kv, int run, int64_t from)
+/* Gives back the pages whose number is below `first`, or `past` and more. */
+static void keep_pages(struct kv *kv, int run, int64_t first, int64_t past)
 {
 	struct run_pages *p = &kv->runs[run];
 
 	for (int64_t i = 0; i < p->ring; i++) {
-		if (!p->page[i] || p->held[i] < from)
+		if (!p->page[i] || (p->held[i] >= first && p->held[i] < past))
 			continue;
-		page_drop(kv->a, p->page[i]);
+		arena_drop(kv->a, p->page[i]);
 		p->page[i] = NULL;
 	}
 }
@@ -248,12 +211,9 @@ void kv_free(struct kv *kv)
 {
 	if (!kv)
 		return;
-	for (int r = 0; r < RUNS; r++) {
-		drop_from(kv, r, 0);
-		free(kv->runs[r].page);
-		free(kv->runs[r].held);
-	}
-	free(kv);
+	for (int r = 0; r < RUNS; r++)
+		keep_pages(kv, r, 0, 0);
+	free_tables(kv);
 }
 
 int kv_fork(struct kv *kv, struct kv **ret, struct err *e)
@@ -263,16 +223,23 @@ int kv_fork(struct kv *kv, struct kv **ret, struct err *e)
 
 	for (int r = 0; r < RUNS; r++)
 		ring[r] = kv->runs[r].ring;
-	fork = kv_alloc(kv->a, &kv->o, ring, e);
+	fork = kv_alloc(kv->a, &kv->o, ring, kv->marks_below, e);
 	if (!fork)
 		return SINK_ENOMEM;
 	fork->tokens = kv->tokens;
+	fork->reached = kv->reached;
+	fork->past = kv->past;
+	fork->past.at = fork->marks;
+	if (kv->marks) {
+		memcpy(fork->marks, kv->marks, (size_t)(kv->past.mask + 1) * sizeof(*kv->marks));
+		memcpy(fork->is_mark, kv->is_mark, (size_t)kv->marks_below / 8 + 1);
+	}
 	for (int r = 0; r < RUNS; r++)
 		for (int64_t i = 0; i < ring[r]; i++) {
 			fork->runs[r].page[i] = kv->runs[r].page[i];
 			fork->runs[r].held[i] = kv->runs[r].held[i];
 			if (kv->runs[r].page[i])
-				++*page_refs(kv->a, kv->runs[r].page[i]);
+				arena_share(kv->a, kv->runs[r].page[i]);
 		}
 	*ret = fork;
 	return 0;
@@ -283,42 +250,76 @@ static bool holds(const struct run_pages *p, int64_t number)
 	return p->page[number % p->ring] && p->held[number % p->ring] == number;
 }
 
-int kv_rewind(struct kv *kv, int64_t count, struct err *e)
+/* Whether all rows of a stretch of slots are there. */
+static bool holds_slots(const struct kv *kv, int run, int64_t first, int64_t count)
+{
+	for (int64_t p = first / PAGE_TOKENS; count > 0 && p <= (first + count - 1) / PAGE_TOKENS; p++)
+		if (!holds(&kv->runs[run], p))
+			return false;
+	return true;
+}
+
+/* Whether what is held once token t was read is there. */
+static bool holds_view(const struct kv *kv, int64_t t)
 {
 	struct view v;
 
-	if (count < 0 || count > kv->tokens)
+	if (!policy_knows(&kv->o.policy, &kv->past, t))
+		return false;
+	policy_held(&kv->o.policy, &kv->past, t, &v);
+	return holds_slots(kv, RUN_KEPT, v.kept_first, v.kept_count) &&
+	       holds_slots(kv, RUN_WINDOW, v.window, v.window_count);
+}
+
+int kv_rewind(struct kv *kv, int64_t count, struct err *e)
+{
+	const bool anew = policy_begins_anew(&kv->o.policy);
+
+	if (count < 0 || count > kv->reached)
 		return err_set(e, SINK_EINVAL, "The cache has read %lld tokens; it cannot go back to %lld.",
-			       (long long)kv->tokens, (long long)count);
-	if (count > 0) {
-		policy_view(&kv->o.policy, &no_marks, count - 1, &v);
-		for (int64_t p = v.window / PAGE_TOKENS; v.window_count && p <= (count - 1) / PAGE_TOKENS; p++)
-			if (!holds(&kv->runs[RUN_WINDOW], p))
-				return err_set(e, SINK_EGONE, "What token %lld saw has left the cache.",
-					       (long long)count - 1);
-	}
-	for (int r = 0; r < RUNS; r++)
-		drop_from(kv, r, pages_for(count));
-	kv->tokens = count;
+			       (long long)kv->reached, (long long)count);
+	if (count > 0 && !anew && !holds_view(kv, count - 1))
+		return err_set(e, SINK_EGONE, "What token %lld saw has left the cache.", (long long)count - 1);
+	kv->tokens = kv->reached = count;
+	while (kv->past.end > kv->past.first && kv->past.at[(kv->past.end - 1) & kv->past.mask] >= count)
+		kv->past.end--;
+	if (count == 0)
+		kv->past.first = kv->past.end = 0;
+	if (anew) /* its rows are read again */
+		kv->tokens = kv->past.begin = count > kv->o.policy.window ? count - kv->o.policy.window : 0;
+	keep_pages(kv, RUN_PINNED, 0, pages_for(count));
+	keep_pages(kv, RUN_KEPT, 0, pages_for(kv->past.end));
+	keep_pages(kv, RUN_WINDOW, 0, anew ? 0 : pages_for(count));
 	return 0;
+}
+
+int64_t kv_aim(struct kv *kv, int64_t end)
+{
+	int64_t begin = end > kv->o.policy.window ? end - kv->o.policy.window : 0;
+
+	if (policy_begins_anew(&kv->o.policy) && kv->past.begin != begin) {
+		keep_pages(kv, RUN_WINDOW, 0, 0);
+		kv->tokens = kv->past.begin = begin;
+	}
+	return kv->tokens;
 }
 
 void kv_info(const struct kv *kv, struct kv_info *ret)
 {
 	struct view v = { 0 };
 
-	if (kv->tokens)
-		policy_view(&kv->o.policy, &no_marks, kv->tokens - 1, &v);
-	*ret = (struct kv_info){ .tokens = kv->tokens,
+	if (kv->reached)
+		policy_held(&kv->o.policy, &kv->past, kv->reached - 1, &v);
+	*ret = (struct kv_info){ .tokens = kv->reached,
 				 .pinned = v.pinned,
 				 .kept = v.kept_count,
 				 .window = v.window_count,
-				 .evicted = v.window - v.pinned - v.kept_count,
+				 .evicted = kv->reached - view_size(&v),
 				 .evicted_end = v.window };
 	for (int r = 0; r < RUNS; r++)
 		for (int64_t i = 0; i < kv->runs[r].ring; i++)
 			ret->pages += kv->runs[r].page[i] != NULL;
-	ret->bytes = ret->pages * kv->a->page_bytes;
+	ret->bytes = ret->pages * arena_page_bytes(kv->a);
 }
 
 const struct policy *kv_policy(const struct kv *kv)
@@ -328,15 +329,28 @@ const struct policy *kv_policy(const struct kv *kv)
 
 size_t kv_room(const struct kv *kv)
 {
-	int64_t left = policy_is_dense(&kv->o.policy) ? kv->o.limit - kv->tokens : INT64_MAX - kv->tokens;
+	int64_t left = INT64_MAX;
 
+	if (policy_begins_anew(&kv->o.policy))
+		left = kv->past.begin + kv->o.policy.window - kv->tokens;
+	else if (!policy_is_endless(&kv->o.policy))
+		left = kv->o.limit - kv->tokens;
 	return left < (int64_t)kv->o.step ? (size_t)left : kv->o.step;
 }
 
-/* The run that token t is written to; its slot there is t in both. */
-static int run_of(const struct view *v, int64_t t)
+/* What token t sees, one of the step at hand or before it. */
+static void see(const struct kv *kv, int64_t t, struct view *ret)
 {
-	return t < v->pinned ? RUN_PINNED : RUN_WINDOW;
+	struct past past = kv->past;
+
+	past.end += kv->coming;
+	policy_view(&kv->o.policy, &past, t, ret);
+}
+
+/* The run that token t is written to; its slot there is t in both. */
+static int run_of(const struct kv *kv, int64_t t)
+{
+	return t < kv->o.policy.sinks ? RUN_PINNED : RUN_WINDOW;
 }
 
 /* Whether page `number` of a run must be taken from the arena before it can be written. */
@@ -345,7 +359,7 @@ static bool wants_page(const struct kv *kv, int run, int64_t number)
 	const struct run_pages *p = &kv->runs[run];
 	const void *page = p->page[number % p->ring];
 
-	return !page || *page_refs(kv->a, page) > 1;
+	return !page || arena_is_shared(kv->a, page);
 }
 
 /* Makes page `number` of a run this cache's own, with the rows that it holds already. */
@@ -357,70 +371,131 @@ static void own_page(struct kv *kv, int run, int64_t number)
 
 	if (wants_page(kv, run, number)) {
 		shared = p->page[i];
-		p->page[i] = page_take(kv->a);
+		p->page[i] = arena_take(kv->a);
 		if (shared && p->held[i] == number)
-			page_copy(kv->a, p->page[i], shared);
+			arena_copy(kv->a, p->page[i], shared);
 		if (shared)
-			page_drop(kv->a, shared);
+			arena_drop(kv->a, shared);
 	}
 	p->held[i] = number;
 }
 
-/* The first token after t whose row lies in another page. */
-static int64_t next_page(const struct kv *kv, int64_t t, int *run)
+/* Pages that slots first .. past-1 of a run want; with `own`, they are taken. */
+static size_t want_slots(struct kv *kv, int run, int64_t first, int64_t past, bool own)
 {
-	int64_t next = (t / PAGE_TOKENS + 1) * PAGE_TOKENS;
-	struct view v;
+	size_t need = 0;
 
-	policy_view(&kv->o.policy, &no_marks, t, &v);
-	*run = run_of(&v, t);
-	return *run == RUN_PINNED && kv->o.policy.sinks < next ? kv->o.policy.sinks : next;
+	for (int64_t p = first / PAGE_TOKENS; first < past && p <= (past - 1) / PAGE_TOKENS; p++) {
+		need += wants_page(kv, run, p);
+		if (own)
+			own_page(kv, run, p);
+	}
+	return need;
 }
 
-int kv_reserve(struct kv *kv, size_t count, struct err *e)
+static size_t want_step(struct kv *kv, int64_t end, bool own)
+{
+	const int64_t pinned = kv->o.policy.sinks, t = kv->tokens;
+
+	return want_slots(kv, RUN_PINNED, t, end < pinned ? end : pinned, own) +
+	       want_slots(kv, RUN_KEPT, kv->past.end, kv->past.end + kv->coming, own) +
+	       want_slots(kv, RUN_WINDOW, t > pinned ? t : pinned, end, own);
+}
+
+static bool is_mark(const struct kv *kv, int32_t token)
+{
+	return token >= 0 && token < kv->marks_below && kv->is_mark[token / 8] >> token % 8 & 1;
+}
+
+/* Notes a mark of the step at hand; the oldest place makes room for it. */
+static void note_mark(struct kv *kv, int64_t t)
+{
+	int64_t m = kv->past.end + kv->coming++;
+
+	kv->marks[m & kv->past.mask] = t;
+	if (m - kv->past.first > kv->past.mask)
+		kv->past.first = m - kv->past.mask;
+}
+
+int kv_reserve(struct kv *kv, const int32_t *token, size_t count, struct err *e)
 {
 	const int64_t end = kv->tokens + (int64_t)count;
-	size_t need = 0;
-	int run;
 
 	assert(count <= kv_room(kv));
-	for (int64_t t = kv->tokens, next; t < end; t = next) {
-		next = next_page(kv, t, &run);
-		need += wants_page(kv, run, t / PAGE_TOKENS);
-	}
-	if (need > arena_pages_free(kv->a))
-		return err_set(e, SINK_EBUSY, "The cache has no page left: all %zu are in use.", kv->a->pages);
-	for (int64_t t = kv->tokens, next; t < end; t = next) {
-		next = next_page(kv, t, &run);
-		own_page(kv, run, t / PAGE_TOKENS);
-	}
+	kv->coming = 0;
+	for (size_t i = 0; kv->marks && i < count; i++)
+		if (is_mark(kv, token[i]))
+			note_mark(kv, kv->tokens + (int64_t)i);
+	if (want_step(kv, end, false) > arena_pages_free(kv->a))
+		return err_set(e, SINK_EBUSY, "The cache has no page left: all %zu are in use.", arena_pages(kv->a));
+	want_step(kv, end, true);
 	return 0;
+}
+
+/* The number of the mark that token t of the step at hand is; -1: it is none. */
+static int64_t mark_number(const struct kv *kv, int64_t t)
+{
+	int64_t lo = kv->past.end, hi = kv->past.end + kv->coming;
+
+	while (lo < hi) {
+		int64_t mid = lo + (hi - lo) / 2;
+
+		if (kv->past.at[mid & kv->past.mask] < t)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < kv->past.end + kv->coming && kv->past.at[lo & kv->past.mask] == t ? lo : -1;
 }
 
 void kv_row(const struct kv *kv, size_t i, struct row *row, int64_t key_at[2], int64_t query_at[RUNS])
 {
-	const int64_t t = kv->tokens + (int64_t)i;
+	const int64_t t = kv->tokens + (int64_t)i, mark = mark_number(kv, t);
+	const bool text = kv->o.positions == POSITIONS_TEXT;
+	const int run = run_of(kv, t);
 	struct view v;
-	int run;
 
-	policy_view(&kv->o.policy, &no_marks, t, &v);
-	run = run_of(&v, t);
+	see(kv, t, &v);
 	memset(row, 0, sizeof(*row));
 	row->tables = kv->tables;
+	row->sees[RUN_PINNED].first = v.pinned_first;
 	row->sees[RUN_PINNED].count = v.pinned;
+	row->sees[RUN_KEPT].first = v.kept_first;
+	row->sees[RUN_KEPT].count = v.kept_count;
 	row->sees[RUN_WINDOW].first = v.window;
 	row->sees[RUN_WINDOW].count = v.window_count;
 	row->goes[0].run = run;
 	row->goes[0].slot = t;
-	row->goes[1].run = -1;
+	row->goes[1].run = mark >= 0 && run == RUN_WINDOW ? RUN_KEPT : -1;
+	row->goes[1].slot = mark >= 0 ? mark : 0;
 	key_at[0] = run == RUN_PINNED ? t : t + kv->o.origin;
-	key_at[1] = 0;
-	query_at[RUN_PINNED] = kv->o.positions == POSITIONS_CACHE ? view_size(&v) - 1 : t;
-	query_at[RUN_KEPT] = 0;
+	key_at[1] = text || mark < 0 ? t : mark;
+	query_at[RUN_PINNED] = text ? t : v.pinned_first + view_size(&v) - 1;
+	query_at[RUN_KEPT] = text ? t : v.kept_first + v.kept_count + v.window_count - 1;
 	query_at[RUN_WINDOW] = t + kv->o.origin;
+}
+
+/* Gives up the pages that no token sees to which the cache may go back. */
+static void give_up_pages(struct kv *kv)
+{
+	const bool anchors = policy_marking(&kv->o.policy) == MARKING_ANCHORS;
+	const int64_t back = kv->tokens - (int64_t)kv->o.step; /* kv_rewind() may go there at least */
+	struct view v;
+
+	if (back < 1)
+		return;
+	policy_held(&kv->o.policy, &kv->past, back - 1, &v);
+	keep_pages(kv, RUN_KEPT, v.kept_first / PAGE_TOKENS, INT64_MAX);
+	if (anchors)
+		keep_pages(kv, RUN_WINDOW, v.window / PAGE_TOKENS, INT64_MAX);
 }
 
 void kv_commit(struct kv *kv, size_t count)
 {
 	kv->tokens += (int64_t)count;
+	kv->reached = kv->tokens > kv->reached ? kv->tokens : kv->reached;
+	kv->past.end += kv->coming;
+	kv->coming = 0;
+	if (kv->marks)
+		give_up_pages(kv);
 }

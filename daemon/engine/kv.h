@@ -3,8 +3,9 @@
  * one table a run (pinned, kept, window). Plain integers only; the rows themselves are in the device's memory.
  *
  * The window is a ring of whole pages: a page is used again when no token can see it any more, so eviction moves
- * nothing. Full pages never change; a fork shares them by reference count, and a page is copied before it is written by
- * one of two owners. Nothing is allocated by a step once a ring is full.
+ * nothing. A mark is written twice, to the window and to its place among the marks, whose pages go back to the arena
+ * when no token can see them. Full pages never change; a fork shares them by reference count, and a page is copied
+ * before it is written by one of two owners. Nothing is allocated by a step once a ring is full.
  *
  * There are no locks: an arena and all caches in it belong to one thread at a time (the engine's, while a step runs).
  * Only kv_new(), which takes no page, and arena_pages() may be called by another meanwhile.
@@ -15,19 +16,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "arena.h"
 #include "error.h"
 #include "kernels.h"
 #include "policy.h"
-
-struct arena;
-
-/* Reserves address space for `bytes` of pages on the device; memory is committed as pages are first used. */
-int arena_new(const struct backend *b, struct device *d, const struct page_shape *shape, size_t bytes,
-	      struct arena **ret, struct err *e);
-void arena_free(struct arena *a); /* NULL is fine; every kv must be gone */
-size_t arena_pages(const struct arena *a);
-size_t arena_pages_free(const struct arena *a);
-size_t arena_page_bytes(const struct arena *a);
 
 enum positions {
 	POSITIONS_CACHE, /* ranks inside the cache, as StreamingLLM has them */
@@ -41,33 +33,50 @@ struct kv_options {
 	enum positions positions;
 	size_t step;	/* most tokens of one step, 1..KV_STEP_MOST: the slack of the ring */
 	int64_t origin; /* added to the rotation of window rows: 0, or where the text is said to begin */
-	int64_t limit;	/* most tokens of a dense cache; 0: what the arena holds. Others have no such end */
+	int64_t limit;	/* most tokens of a cache whose policy has an end; 0: what the arena holds */
+
+	/* The token ids that are marks, for policies that have any; copied. At least one. */
+	const int32_t *mark;
+	size_t marks;
 };
 
 struct kv;
 
-/* An empty cache. SINK_EINVAL for options out of range, SINK_EBUSY when the arena could never hold it. */
+/*
+ * An empty cache. SINK_EINVAL for options out of range, SINK_EBUSY when the arena could never hold it, were every token
+ * a mark.
+ */
 int kv_new(struct arena *a, const struct kv_options *o, struct kv **ret, struct err *e);
 void kv_free(struct kv *kv); /* NULL is fine */
 
 /* A second owner of the same rows; costs a copy of the page tables. */
 int kv_fork(struct kv *kv, struct kv **ret, struct err *e);
 
-/* Forgets all tokens from `count` on, when every row that token count-1 sees is still there; else SINK_EGONE. */
+/* Forgets all tokens from `count` on, when every row that token count-1 saw is still there; else SINK_EGONE. */
 int kv_rewind(struct kv *kv, int64_t count, struct err *e);
 
+/*
+ * The token to read next, when tokens up to `end` of the text are to be read: the one behind the last read. A policy
+ * that recomputes (recompute:W) begins anew for each token that it predicts: when `end` lies further than W tokens from
+ * where the cache began, its rows are given up and it begins again at end - W.
+ */
+int64_t kv_aim(struct kv *kv, int64_t end);
+
 struct kv_info {
-	int64_t tokens;		      /* read so far */
-	int64_t pinned, kept, window; /* rows that the last token saw, by run */
-	int64_t evicted;	      /* tokens that it no longer saw: those of pinned..evicted_end that are not kept */
-	int64_t evicted_end;	      /* first token of its window */
-	size_t pages;		      /* held, shared ones included */
+	int64_t tokens;		      /* of the text, read so far */
+	int64_t pinned, kept, window; /* rows that are held for what follows, by run */
+	int64_t evicted;	      /* tokens that are not: those of pinned..evicted_end that are not kept */
+	int64_t evicted_end;	      /* first token of the window */
+	size_t pages;		      /* taken, shared ones included */
 	size_t bytes;
 };
 void kv_info(const struct kv *kv, struct kv_info *ret);
 const struct policy *kv_policy(const struct kv *kv);
 
-/* Tokens that the next step may append at most (options.step; less near the end of a dense budget, 0 at its end). */
+/*
+ * Tokens that the next step may append at most: options.step; less near the end of a budget that has one, 0 at its end
+ * (where a policy that recomputes begins anew, see kv_aim()).
+ */
 size_t kv_room(const struct kv *kv);
 
 /*
@@ -76,7 +85,7 @@ size_t kv_room(const struct kv *kv);
  * the positions at which its key is rotated (one for each place in row.goes) and its query (one a run); commit makes
  * them part of the cache.
  */
-int kv_reserve(struct kv *kv, size_t count, struct err *e);
+int kv_reserve(struct kv *kv, const int32_t *token, size_t count, struct err *e);
 void kv_row(const struct kv *kv, size_t i, struct row *row, int64_t key_at[2], int64_t query_at[RUNS]);
 void kv_commit(struct kv *kv, size_t count);
 

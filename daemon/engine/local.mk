@@ -7,6 +7,8 @@ daemon_engine_libengine_la_SOURCES = \
 	daemon/engine/arch/arch.c \
 	daemon/engine/arch/arch.h \
 	daemon/engine/arch/llama.c \
+	daemon/engine/arena.c \
+	daemon/engine/arena.h \
 	daemon/engine/bpe.c \
 	daemon/engine/bpe.h \
 	daemon/engine/gguf.c \
@@ -15,6 +17,8 @@ daemon_engine_libengine_la_SOURCES = \
 	daemon/engine/gguf_read.c \
 	daemon/engine/kv.c \
 	daemon/engine/kv.h \
+	daemon/engine/marks.c \
+	daemon/engine/marks.h \
 	daemon/engine/model.c \
 	daemon/engine/model.h \
 	daemon/engine/policy.c \
@@ -45,17 +49,23 @@ sinkd_bench_SOURCES = \
 	daemon/bench.c \
 	daemon/bench.h \
 	daemon/bench_common.c \
+	daemon/bench_policy.c \
 	daemon/bench_quality.c \
 	daemon/bench_report.c \
-	daemon/bench_speed.c
-sinkd_bench_CPPFLAGS = $(engine_cppflags)
-sinkd_bench_LDADD = $(engine_libs)
+	daemon/bench_speed.c \
+	daemon/bench_stream.c
+sinkd_bench_CPPFLAGS = $(engine_cppflags) $(JANSSON_CFLAGS)
+sinkd_bench_LDADD = $(engine_libs) $(JANSSON_LIBS)
 dist_man_MANS += man/sinkd-bench.1
 
 EXTRA_DIST += daemon/engine/README.md $(engine_golden)
 
 engine_golden = \
+	tests/golden/nll-anchor-0.txt \
+	tests/golden/nll-anchor-4.txt \
 	tests/golden/nll-dense.txt \
+	tests/golden/nll-recompute-256.txt \
+	tests/golden/nll-separator-4-256-252.txt \
 	tests/golden/nll-sink-4-252.txt \
 	tests/golden/nll-sink-0-512.txt \
 	tests/golden/nll-sink-4-508-text.txt \
@@ -65,6 +75,7 @@ if HAVE_CMOCKA
 engine_tests = \
 	tests/unit/test_policy \
 	tests/unit/test_kv \
+	tests/unit/test_literal \
 	tests/unit/test_model \
 	tests/unit/test_sample \
 	tests/golden/test_nll
@@ -84,15 +95,24 @@ tests_unit_test_kv_SOURCES = tests/unit/test_kv.c
 tests_unit_test_kv_CPPFLAGS = $(engine_test_cppflags)
 tests_unit_test_kv_LDADD = $(engine_test_libs)
 
-tests_unit_test_model_SOURCES = \
-	tests/unit/test_model.c \
-	tests/unit/literal.c \
-	tests/unit/literal.h \
+reading = \
 	tests/unit/make_gguf.c \
 	tests/unit/make_gguf.h \
-	tests/unit/make_model.c
+	tests/unit/make_model.c \
+	tests/unit/reading.c \
+	tests/unit/reading.h
+
+tests_unit_test_model_SOURCES = tests/unit/test_model.c $(reading)
 tests_unit_test_model_CPPFLAGS = $(engine_test_cppflags)
 tests_unit_test_model_LDADD = $(engine_test_libs)
+
+tests_unit_test_literal_SOURCES = \
+	tests/unit/test_literal.c \
+	tests/unit/literal.c \
+	tests/unit/literal.h \
+	$(reading)
+tests_unit_test_literal_CPPFLAGS = $(engine_test_cppflags)
+tests_unit_test_literal_LDADD = $(engine_test_libs)
 
 tests_unit_test_sample_SOURCES = tests/unit/test_sample.c
 tests_unit_test_sample_CPPFLAGS = $(engine_test_cppflags)

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "arch/arch.h"
+#include "marks.h"
 
 enum { ROWS_MOST = 4096, THREADS_MOST = 1024 };
 
@@ -33,6 +34,7 @@ struct model {
 	struct gguf *g;
 	struct vocab *v;
 	struct turns *turns;
+	struct tokens separators, anchors;
 	char note[240];
 	uint64_t fingerprint;
 	const struct arch *arch;
@@ -114,6 +116,10 @@ static int open_file(struct model *m, struct err *e)
 		r = vocab_new(m->g, &m->v, e);
 	if (!r)
 		r = turns_new(m->g, m->v, &m->turns, m->note, e);
+	if (!r)
+		r = marks_of_vocab(m->v, MARKING_SEPARATORS, &m->separators, e);
+	if (!r)
+		r = marks_of_vocab(m->v, MARKING_ANCHORS, &m->anchors, e);
 	if (r)
 		return r;
 	snprintf(m->info.path, sizeof(m->info.path), "%s", m->o.path);
@@ -321,6 +327,8 @@ void model_close(struct model *m)
 	free(m->batch.query_at);
 	free(m->batch.wants);
 	free(m->shape.inv_freq);
+	tokens_release(&m->separators);
+	tokens_release(&m->anchors);
 	turns_free(m->turns);
 	vocab_free(m->v);
 	gguf_close(m->g);
@@ -364,6 +372,13 @@ struct arena *model_arena(struct model *m)
 	return m->arena;
 }
 
+const struct tokens *model_marks(const struct model *m, enum marking kind)
+{
+	static const struct tokens none = { 0 };
+
+	return kind == MARKING_SEPARATORS ? &m->separators : kind == MARKING_ANCHORS ? &m->anchors : &none;
+}
+
 static size_t logits_of(const struct slice *s)
 {
 	return s->logits == LOGITS_NONE ? 0 : s->logits == LOGITS_LAST ? 1 : s->count;
@@ -383,7 +398,7 @@ static int admissible(const struct model *m, const struct slice *s, size_t slice
 	if (s->count > kv_room(s->kv) || s->count > m->o.max_rows - m->batch.n ||
 	    logits_of(s) > m->o.max_logits - m->batch.wanted)
 		return SINK_EBUSY;
-	return kv_reserve(s->kv, s->count, NULL);
+	return kv_reserve(s->kv, s->token, s->count, NULL);
 }
 
 /* Describes the rows of an admitted slice. */

@@ -60,6 +60,8 @@ const struct vocab *model_vocab(const struct model *m);
 const struct turns *model_turns(const struct model *m);
 const char *model_note(const struct model *m); /* a warning to log after loading, or "" */
 struct arena *model_arena(struct model *m);
+/* The marks of the vocabulary for policies of this kind (marks.h); none when the vocabulary has no such token. */
+const struct tokens *model_marks(const struct model *m, enum marking kind);
 
 enum logits { LOGITS_NONE, LOGITS_LAST, LOGITS_ALL };
 

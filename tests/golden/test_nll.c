@@ -19,22 +19,27 @@
 
 enum { LINES = 640, CHUNK = 64 };
 
-/* Reads the numbers of a file beside this test, without its head; returns how many. */
-static size_t read_numbers(const char *name, double *ret, size_t most)
+/* Reads the numbers of a file beside this test, without its head, `each` a line; returns how many. */
+static size_t read_numbers_of(const char *name, double *ret, size_t most, size_t each)
 {
 	const char *top = getenv("top_srcdir");
-	char path[512], line[256];
+	char path[512], line[256], *at;
 	size_t n = 0;
 	FILE *f;
 
 	snprintf(path, sizeof(path), "%s/tests/golden/%s", top ? top : ".", name);
 	f = fopen(path, "r");
 	assert_non_null(f);
-	while (n < most && fgets(line, sizeof(line), f))
-		if (line[0] != '#')
-			ret[n++] = strtod(line, NULL);
+	while (n < most && (at = fgets(line, sizeof(line), f)))
+		for (size_t i = 0; i < each && line[0] != '#'; i++)
+			ret[n++] = strtod(at, &at);
 	fclose(f);
 	return n;
+}
+
+static size_t read_numbers(const char *name, double *ret, size_t most)
+{
+	return read_numbers_of(name, ret, most, 1);
 }
 
 /* The model, or NULL when there is none here or it is another one. */
@@ -60,19 +65,30 @@ static struct model *open_model(const char *kernels, enum precision precision)
 	return NULL;
 }
 
+static struct kv *open_cache(struct model *m, const char *policy, enum positions positions)
+{
+	struct kv_options o = { .positions = positions, .step = CHUNK };
+	const struct tokens *marks;
+	struct kv *kv = NULL;
+
+	assert_int_equal(policy_parse(policy, &o.policy, NULL), 0);
+	marks = model_marks(m, policy_marking(&o.policy));
+	o.mark = marks->id;
+	o.marks = marks->count;
+	assert_int_equal(kv_new(model_arena(m), &o, &kv, NULL), 0);
+	return kv;
+}
+
 /* Mean absolute and mean difference of the NLL of `lines` predictions. */
 static void compare(struct model *m, const char *policy, enum positions positions, const char *name, size_t lines,
 		    double *absolute, double *difference)
 {
-	struct kv_options o = { .positions = positions, .step = CHUNK };
+	struct kv *kv = open_cache(m, policy, positions);
 	double want[LINES], id[LINES + 1];
-	struct kv *kv = NULL;
 	int32_t token[CHUNK];
 
 	assert_int_equal(read_numbers(name, want, LINES), LINES);
 	assert_int_equal(read_numbers("persuasion-ids.txt", id, LINES + 1), LINES + 1);
-	assert_int_equal(policy_parse(policy, &o.policy, NULL), 0);
-	assert_int_equal(kv_new(model_arena(m), &o, &kv, NULL), 0);
 	*absolute = *difference = 0;
 	for (size_t at = 0, n; at < lines; at += n) {
 		struct slice s = { .kv = kv, .token = token, .logits = LOGITS_ALL };
@@ -95,6 +111,40 @@ static void compare(struct model *m, const char *policy, enum positions position
 		      *difference);
 }
 
+/* The same for a window that is computed anew for each prediction: those of the recorded lines, "t nll". */
+static void compare_anew(struct model *m, int64_t window, const char *name, double *absolute)
+{
+	double want[2 * LINES], id[LINES + 1];
+	struct kv *kv = open_cache(m, "recompute:256", POSITIONS_CACHE);
+	const size_t lines = read_numbers_of(name, want, 2 * LINES, 2) / 2;
+
+	assert_int_equal(read_numbers("persuasion-ids.txt", id, LINES + 1), LINES + 1);
+	*absolute = 0;
+	for (size_t line = 0; line < lines; line++) {
+		const int64_t t = (int64_t)want[2 * line];
+		int64_t at = kv_aim(kv, t + 1);
+		int32_t token[CHUNK];
+
+		assert_int_equal(at, t + 1 - window);
+		for (int64_t n; at <= t; at += n) {
+			struct slice s = { .kv = kv, .token = token, .logits = LOGITS_LAST };
+
+			n = t + 1 - at < CHUNK ? t + 1 - at : CHUNK;
+			s.count = (size_t)n;
+			for (int64_t i = 0; i < n; i++)
+				token[i] = (int32_t)id[at + i];
+			assert_int_equal(model_step(m, &s, 1, NULL), 1);
+		}
+		*absolute +=
+			fabs(-logits_logprob(model_logits(m, 0), (size_t)model_info(m)->vocab, (int32_t)id[t + 1]) -
+			     want[2 * line + 1]) /
+			(double)lines;
+	}
+	assert_true(lines >= 9);
+	kv_free(kv);
+	print_message("%s, recompute: mean absolute difference %.6f\n", model_info(m)->kernels, *absolute);
+}
+
 static void the_oracle_agrees(void **state)
 {
 	struct model *m = open_model("ref", PRECISION_EXACT);
@@ -107,20 +157,31 @@ static void the_oracle_agrees(void **state)
 	assert_true(absolute <= 0.0005);
 	compare(m, "window:512", POSITIONS_CACHE, "nll-sink-0-512.txt", 540, &absolute, &difference);
 	assert_true(absolute <= 0.0005);
+	compare(m, "separator:4,256,252", POSITIONS_CACHE, "nll-separator-4-256-252.txt", 400, &absolute, &difference);
+	assert_true(absolute <= 0.0005);
+	compare(m, "anchor:0,400,400", POSITIONS_CACHE, "nll-anchor-0.txt", 250, &absolute, &difference);
+	assert_true(absolute <= 0.0005);
+	compare(m, "anchor:4,400,400", POSITIONS_CACHE, "nll-anchor-4.txt", 250, &absolute, &difference);
+	assert_true(absolute <= 0.0005);
 	model_close(m);
 }
 
+/* In eight bits: 0.06 with sinks. A window without them shakes the model (0.067), anchors without them more (0.1). */
 static void are_close(enum precision precision, double absolute_most, double difference_most)
 {
 	static const struct {
 		const char *policy;
 		enum positions positions;
 		const char *name;
+		double more; /* allowed of the difference */
 	} runs[] = {
-		{ "dense", POSITIONS_CACHE, "nll-dense.txt" },
-		{ "sink:4,252", POSITIONS_CACHE, "nll-sink-4-252.txt" },
-		{ "sink:4,508", POSITIONS_TEXT, "nll-sink-4-508-text.txt" },
-		{ "window:512", POSITIONS_CACHE, "nll-sink-0-512.txt" },
+		{ "dense", POSITIONS_CACHE, "nll-dense.txt", 1 },
+		{ "sink:4,252", POSITIONS_CACHE, "nll-sink-4-252.txt", 1 },
+		{ "sink:4,508", POSITIONS_TEXT, "nll-sink-4-508-text.txt", 1 },
+		{ "window:512", POSITIONS_CACHE, "nll-sink-0-512.txt", 1.1 },
+		{ "separator:4,256,252", POSITIONS_CACHE, "nll-separator-4-256-252.txt", 1 },
+		{ "anchor:0,400,400", POSITIONS_CACHE, "nll-anchor-0.txt", 1.8 },
+		{ "anchor:4,400,400", POSITIONS_CACHE, "nll-anchor-4.txt", 1 },
 	};
 	struct model *m = open_model("auto", precision);
 	double absolute, difference;
@@ -129,9 +190,11 @@ static void are_close(enum precision precision, double absolute_most, double dif
 		skip();
 	for (size_t i = 0; i < sizeof(runs) / sizeof(runs[0]); i++) {
 		compare(m, runs[i].policy, runs[i].positions, runs[i].name, LINES, &absolute, &difference);
-		assert_true(absolute <= absolute_most);
+		assert_true(absolute <= absolute_most * runs[i].more);
 		assert_true(fabs(difference) <= difference_most);
 	}
+	compare_anew(m, 256, "nll-recompute-256.txt", &absolute);
+	assert_true(absolute <= absolute_most);
 	model_close(m);
 }
 
@@ -141,11 +204,10 @@ static void sixteen_bits_are_nearly_exact(void **state)
 	are_close(PRECISION_EXACT, 0.005, 0.001);
 }
 
-/* A window without sinks shakes the model most: 0.067 there, and 0.06 elsewhere. */
 static void eight_bits_are_close(void **state)
 {
 	(void)state;
-	are_close(PRECISION_FAST, 0.07, 0.012);
+	are_close(PRECISION_FAST, 0.065, 0.012);
 }
 
 int main(void)

@@ -19,6 +19,7 @@ msgpack		libproto/msg.c libproto/out.c libproto/val.c
 systemd/	daemon/notify.c
 sqlite3.h	daemon/store.c
 ini.h		daemon/conf.c
+jansson.h	daemon/bench_stream.c
 histedit.h	client
 editline/	client
 pcre2.h		daemon/engine

@@ -60,6 +60,38 @@ gives 4 'no-text' perplexity --model "$model" --text "$work/no-text"
 gives 6 '' perplexity --model "$work/text" --text "$work/text"
 gives 6 '' tokenize --model "$work/empty"
 gives 1 'fewer than two tokens' perplexity --model "$model" --text "$work/empty"
+gives 2 'separators' perplexity --model "$model" --text "$work/text" --policy separator:4,-1,20
+gives 2 'window' perplexity --model "$model" --text "$work/text" --policy anchor:4,7
+gives 2 '--separators takes a number' perplexity --model "$model" --text "$work/text" --policy separator --separators -1
+gives 2 '--separators takes a number' perplexity --model "$model" --text "$work/text" --separators 99999999999
+gives 2 'needs a sink' perplexity --model "$model" --text "$work/text" --sinks 0 --sink-token 5
+gives 1 'no token 999999' perplexity --model "$model" --text "$work/text" --sink-token 999999
+gives 1 'no token 999999' perplexity --model "$model" --text "$work/text" --policy separator --separator-ids 5,999999
+gives 1 'no token id' perplexity --model "$model" --text "$work/text" --policy anchor --anchors 5,x
+gives 1 'no token id' perplexity --model "$model" --text "$work/text" --policy anchor --anchors 5,-6
+gives 1 'empty' perplexity --model "$model" --text "$work/text" --policy separator --separator-ids "$work/empty"
+gives 4 'no-list' perplexity --model "$model" --text "$work/text" --policy separator --separator-ids "$work/no-list"
+gives 1 '--timed 2000 needs' perplexity --model "$model" --text "$work/text" --timed 2000
+gives 2 '--budget takes' compare --model "$model" --text "$work/text" --budget 0
+gives 2 '--budget takes' compare --model "$model" --text "$work/text" --budget 64,,128
+gives 2 '--budget takes' compare --model "$model" --text "$work/text" --budget 64,x
+gives 2 '--budget takes' compare --model "$model" --text "$work/text" --budget 99999999999
+gives 1 'no window' compare --model "$model" --text "$work/text" --budget 4
+gives 1 'no window' compare --model "$model" --text "$work/text" --budget 64 --sinks 64
+gives 1 'no policy "snik"' compare --model "$model" --text "$work/text" --policies sink,snik
+gives 1 'names none' compare --model "$model" --text "$work/text" --policies ,
+gives 1 'fewer than two tokens' compare --model "$model" --text "$work/empty"
+gives 2 'one --budget' sinks --model "$model" --text "$work/text" --budget 64,128
+gives 1 'no window' sinks --model "$model" --text "$work/text" --budget 16
+gives 2 'takes no option --policy' sinks --model "$model" --text "$work/text" --policy sink
+gives 2 'throughput knows no recompute' throughput --model "$model" --policy recompute:64
+gives 2 '--prompts is needed' chat --model "$model"
+gives 4 'no-prompts' chat --model "$model" --prompts "$work/no-prompts"
+gives 1 'are none' chat --model "$model" --prompts "$work/empty"
+gives 6 'Line 1' chat --model "$model" --prompts "$work/text"
+printf '{"turns": ["a", 7]}\n' >"$work/bad-prompts"
+gives 1 '"turns"' chat --model "$model" --prompts "$work/bad-prompts"
+gives 2 '--back takes' streameval --model "$model" --back 0
 gives 1 '' perplexity --model "$model" --text "$work/text" --tokens 10 --nll-file "$work/no/such/folder"
 gives 0 '' --help
 gives 0 '' latency --help
@@ -78,6 +110,62 @@ fields "$work/out" tokens nll ppl ppl_second_half resident_kib_first resident_ki
 "$bench" perplexity --model="$model" --text="$work/text" --policy dense --start 4000000 --json >"$work/out"
 grep -q '"policy": "dense"' "$work/out" && ok 'a whole text is read' || not_ok 'a whole text is read'
 
+# A text shorter than the window is seen whole by all policies; no separators are no policy of their own.
+for policy in dense window:400 recompute:400 sink:0,400 separator:0,9,391 anchor:0,all,400; do
+	"$bench" perplexity --model "$model" --text "$work/text" --tokens 200 --policy $policy --nll-file "$work/nll" \
+		--anchors 200 --json >"$work/out" && cksum <"$work/nll"
+done | sort -u >"$work/sums"
+test "$(wc -l <"$work/sums")" -eq 1 && ok 'a short text is seen whole' || not_ok 'a short text is seen whole'
+for policy in sink:4,40 separator:4,0,40; do
+	"$bench" perplexity --model "$model" --text "$work/text" --tokens 300 --policy $policy --json |
+		sed 's/.*"logits_xxh3": "\([0-9a-f]*\)".*/\1/'
+done | sort -u >"$work/sums"
+test "$(wc -l <"$work/sums")" -eq 1 && ok 'K = 0 is the policy sink' || not_ok 'K = 0 is the policy sink'
+
+# Separators by name and as a list are the same; chunks change nothing.
+"$bench" tokenize --model "$model" <"$work/text" >"$work/ids"
+printf ',.;:?!\n' | "$bench" tokenize --model "$model" | tr ' ' ',' >"$work/separators"
+for words in '--chunk 1' '--chunk 64' "--chunk 7 --separator-ids $work/separators" \
+	"--chunk 200 --separator-ids $(cat "$work/separators")"; do
+	# shellcheck disable=SC2086
+	"$bench" perplexity --model "$model" --text "$work/text" --tokens 300 --policy separator --sinks 2 --window 30 \
+		--separators 5 $words --json | sed 's/.*"logits_xxh3": "\([0-9a-f]*\)".*/\1/'
+done | sort -u >"$work/sums"
+test "$(wc -l <"$work/sums")" -eq 1 && ok 'separators by default are these' || not_ok 'separators by default are these'
+
+# A sample's lines have their token's number: the first fills the window.
+"$bench" perplexity --model "$model" --text "$work/text" --tokens 300 --policy recompute --window 50 --every 100 \
+	--nll-file "$work/nll" --json >"$work/out"
+test "$(cut -d' ' -f1 "$work/nll" | tr '\n' ' ')" = '49 149 249 ' && ok 'every hundredth' || not_ok "$(cat "$work/nll")"
+"$bench" perplexity --model "$model" --text "$work/text" --tokens 300 --window 60 --by 100 --timed 20 --json >"$work/out"
+fields "$work/out" first_timed_ms last_timed_ms rows end resident_kib cache_bytes
+"$bench" perplexity --model "$model" --text "$work/text" --tokens 100 --policy anchor --json >"$work/out"
+grep -q '"note": ".*anchors' "$work/out" && ok 'anchors are told of' || not_ok "$(cat "$work/out")"
+"$bench" perplexity --model "$model" --text "$work/text" --tokens 100 --sink-token 5 --json >"$work/out"
+grep -q '"policy": "sink:4,1020,token=5"' "$work/out" && ok 'a sink token' || not_ok "$(cat "$work/out")"
+
+"$bench" compare --model "$model" --text "$work/text" --tokens 400 --budget 32,64 --timed 10 --tsv "$work/tsv" --json \
+	>"$work/out"
+fields "$work/out" rows policy setting budget ppl ppl_second_half vs_recompute vs_recompute_se timed mean_ms median_ms p99_ms \
+	max_ms cache_bytes speedup note
+test "$(wc -l <"$work/tsv")" -eq 14 && ok 'a line a row and one for their names' || not_ok "$(cat "$work/tsv")"
+test "$(awk -F'\t' 'NR > 1 { print NF }' "$work/tsv" | sort -u)" = "$(head -n 1 "$work/tsv" | awk -F'\t' '{ print NF }')" &&
+	ok 'the rows have the same fields' || not_ok 'the rows have the same fields'
+"$bench" sinks --model "$model" --text "$work/text" --tokens 200 --budget 40 --json >"$work/out"
+fields "$work/out" recommended rows sinks ppl
+"$bench" streameval --model "$model" --lines 40 --every 5 --back 2,20 --json >"$work/out"
+fields "$work/out" accuracy questions rows back tokens_back correct nats_a_digit
+"$bench" streameval --model "$model" --lines 30 --policy recompute --window 100 --json >"$work/out"
+grep -q '"questions": 1,' "$work/out" && ok 'a question a distance that there is' || not_ok "$(cat "$work/out")"
+printf '{"turns": ["the cat", "the dog"]}\n\n{"turns": ["and?"], "other": 1}\n' >"$work/prompts"
+"$bench" chat --model "$model" --prompts "$work/prompts" --answer 9 --sinks 2 --window 20 --json >"$work/out"
+fields "$work/out" turns tokens evicted tokens_per_s resident_kib_first resident_kib_last rows
+grep -q '"turns": 3,' "$work/out" && ok 'a turn a text' || not_ok "$(cat "$work/out")"
+"$bench" chat --model "$model" --prompts "$work/prompts" --answer 3 >"$work/out"
+test "$(grep -c '^USER: ' "$work/out")" -eq 3 && ok 'the conversation is shown' || not_ok "$(cat "$work/out")"
+
+"$bench" latency --model "$model" --text "$work/text" --tokens 80 --policy recompute --window 40 --json >"$work/out"
+fields "$work/out" median_ms
 "$bench" latency --model "$model" --text "$work/text" --tokens 3000 --sinks 4 --window 60 --json >"$work/out"
 fields "$work/out" median_ms p99_ms max_ms first_tenth_ms last_tenth_ms resident_kib_first resident_kib_last
 grep -q '"tokens": 3000, "timed": 2936' "$work/out" && ok 'the text begins again' || not_ok "$(cat "$work/out")"

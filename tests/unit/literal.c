@@ -24,6 +24,7 @@ struct literal {
 	double base, eps;
 	struct matrix embedding, output, norm;
 	struct matrix (*layer)[PARTS];
+	struct matrix *sinks; /* learned logits of each layer's heads; none: w is NULL */
 };
 
 static void *must(void *p)
@@ -78,20 +79,28 @@ struct literal *literal_open(const char *path)
 	l->norm = load(l->g, "output_norm.weight");
 	l->output = load(l->g, gguf_tensor(l->g, "output.weight", &t, NULL) ? "token_embd.weight" : "output.weight");
 	l->layer = must(calloc(l->layers, sizeof(*l->layer)));
-	for (size_t i = 0; i < l->layers; i++)
+	l->sinks = must(calloc(l->layers, sizeof(*l->sinks)));
+	for (size_t i = 0; i < l->layers; i++) {
 		for (int p = 0; p < PARTS; p++) {
 			snprintf(name, sizeof(name), "blk.%zu.%s.weight", i, parts[p]);
 			l->layer[i][p] = load(l->g, name);
 		}
+		snprintf(name, sizeof(name), "blk.%zu.attn_sinks.weight", i);
+		if (gguf_tensor(l->g, name, &t, NULL) == 0)
+			l->sinks[i] = load(l->g, name);
+	}
 	return l;
 }
 
 void literal_close(struct literal *l)
 {
-	for (size_t i = 0; i < l->layers; i++)
+	for (size_t i = 0; i < l->layers; i++) {
 		for (int p = 0; p < PARTS; p++)
 			free(l->layer[i][p].w);
+		free(l->sinks[i].w);
+	}
 	free(l->layer);
+	free(l->sinks);
 	free(l->embedding.w);
 	free(l->output.w);
 	free(l->norm.w);
@@ -138,9 +147,12 @@ static void rotate(const struct literal *l, const float *x, int64_t position, do
 	}
 }
 
-/* One head of token t: scores of all that it sees, softmax, weighted values. k and v are [n][kv_heads * head_size]. */
+/*
+ * One head of token t: scores of all that it sees, softmax with the head's learned logit if any, weighted values. k and
+ * v are [n][kv_heads * head_size].
+ */
 static void attend(const struct literal *l, const float *q, const float *k, const float *v, const bool *sees, int64_t t,
-		   bool text, float *y)
+		   bool text, const float *sink, float *y)
 {
 	const size_t stride = l->kv_heads * l->head_size;
 	double *score = must(calloc((size_t)t + 1, sizeof(*score)));
@@ -162,6 +174,7 @@ static void attend(const struct literal *l, const float *q, const float *k, cons
 	}
 	for (int64_t i = 0; i <= t; i++)
 		sum += score[i] = sees[i] ? exp(score[i] - max) : 0;
+	sum += sink ? exp((double)*sink - max) : 0;
 	for (size_t c = 0; c < l->head_size; c++) {
 		double mixed = 0;
 
@@ -192,8 +205,10 @@ static void feed_forward(const struct literal *l, const struct matrix *w, float 
 }
 
 /* One layer over all tokens; mask[n][n]. */
-static void layer(const struct literal *l, const struct matrix *w, float *x, size_t n, const bool *mask, bool text)
+static void layer(const struct literal *l, size_t number, float *x, size_t n, const bool *mask, bool text)
 {
+	const struct matrix *w = l->layer[number];
+	const float *sinks = l->sinks[number].w;
 	const size_t hs = l->head_size, kv = l->kv_heads * hs;
 	float *h = must(calloc(l->width, sizeof(float))), *q = must(calloc(n * l->width, sizeof(float)));
 	float *k = must(calloc(n * kv, sizeof(float))), *v = must(calloc(n * kv, sizeof(float)));
@@ -210,7 +225,7 @@ static void layer(const struct literal *l, const struct matrix *w, float *x, siz
 			size_t group = i / (l->heads / l->kv_heads) * hs;
 
 			attend(l, q + t * l->width + i * hs, k + group, v + group, mask + t * n, (int64_t)t, text,
-			       mixed + i * hs);
+			       sinks ? sinks + i : NULL, mixed + i * hs);
 		}
 		multiply(&w[O], mixed, h);
 		for (size_t c = 0; c < l->width; c++)
@@ -224,24 +239,18 @@ static void layer(const struct literal *l, const struct matrix *w, float *x, siz
 	free(mixed);
 }
 
-void literal_logits(const struct literal *l, const int32_t *token, size_t n, int64_t sinks, int64_t window, bool text,
-		    float *logits)
+void literal_logits(const struct literal *l, const int32_t *token, size_t n, const bool *mask, bool text, float *logits)
 {
 	float *x = must(calloc(n * l->width, sizeof(float))), *h = must(calloc(l->width, sizeof(float)));
-	bool *mask = must(calloc(n * n, sizeof(bool)));
 
-	for (size_t t = 0; t < n; t++) {
+	for (size_t t = 0; t < n; t++)
 		memcpy(x + t * l->width, l->embedding.w + (size_t)token[t] * l->width, l->width * sizeof(float));
-		for (size_t i = 0; i <= t; i++)
-			mask[t * n + i] = (int64_t)i < sinks || (int64_t)i > (int64_t)t - window;
-	}
 	for (size_t i = 0; i < l->layers; i++)
-		layer(l, l->layer[i], x, n, mask, text);
+		layer(l, i, x, n, mask, text);
 	for (size_t t = 0; t < n; t++) {
 		normalize(l, &l->norm, x + t * l->width, h);
 		multiply(&l->output, h, logits + t * l->output.rows);
 	}
 	free(x);
 	free(h);
-	free(mask);
 }

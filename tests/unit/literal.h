@@ -17,10 +17,10 @@ void literal_close(struct literal *l);
 size_t literal_vocab(const struct literal *l);
 
 /*
- * logits[n][vocab]: token t sees tokens i < sinks and the `window` most recent ones. Positions are ranks among the
+ * logits[n][vocab]: token t sees token i where mask[t * n + i], i <= t; itself always. Positions are ranks among the
  * visible tokens, or with `text` places in the text.
  */
-void literal_logits(const struct literal *l, const int32_t *token, size_t n, int64_t sinks, int64_t window, bool text,
+void literal_logits(const struct literal *l, const int32_t *token, size_t n, const bool *mask, bool text,
 		    float *logits);
 
 #endif

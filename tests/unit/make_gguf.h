@@ -78,6 +78,7 @@ struct make_tiny {
 	uint32_t ff;		  /* [128] */
 	uint32_t context;	  /* [512] */
 	bool untied;		  /* with an output matrix of its own; else the embedding serves */
+	bool sinks;		  /* with a learned logit a head in the softmax's denominator */
 };
 
 /* Writes the model; the same arguments give the same bytes. 0, or -1 with errno (EINVAL: an unknown type). */

@@ -185,6 +185,9 @@ static void put_layer(struct make_gguf *m, const struct make_tiny *o, const stru
 	put_norm(m, name, width, state);
 	snprintf(name, sizeof(name), "blk.%u.ffn_norm.weight", layer);
 	put_norm(m, name, width, state);
+	snprintf(name, sizeof(name), "blk.%u.attn_sinks.weight", layer);
+	if (o->sinks)
+		put_norm(m, name, o->heads, state);
 }
 
 static void put_shape(struct make_gguf *m, const struct make_tiny *o)

@@ -124,6 +124,10 @@ static void mistakes_in_a_file_name_their_line(void **state)
 		{ "cache = -5M\n", { "line 1", "cache" } },
 		{ "cache = 99999999999999999999\n", { "line 1", "cache" } },
 		{ "policy = whirl\n", { "line 1", "whirl" } },
+		{ "policy = anchor:4,5\n", { "line 1", "window" } },
+		{ "separator-ids = 5, comma\n", { "line 1", "separator-ids" } },
+		{ "separator-ids = ,\n", { "line 1", "empty" } },
+		{ "anchors = 1,-2\n", { "line 1", "anchors" } },
 		{ "pin-threads = perhaps\n", { "line 1", "yes or no" } },
 		{ "log-level = loud\n", { "line 1", "warning" } },
 		{ "gap = 5\ngap = 6\n", { "line 2", "twice" } },
@@ -223,11 +227,15 @@ static void a_reload_takes_what_may_change(void **state)
 	conf_reload(&c, &fresh, restart, sizeof(restart));
 	assert_string_equal(restart, "");
 	assert_int_equal(conf_set(&fresh, "policy", "dense", NULL), 0);
+	assert_int_equal(conf_set(&fresh, "anchors", "1,2 3", NULL), 0);
 	assert_int_equal(conf_set(&fresh, "temperature", "1.5", NULL), 0);
 	assert_int_equal(conf_set(&fresh, "model", "other", NULL), 0);
 	assert_int_equal(conf_set(&fresh, "threads", "9", NULL), 0);
 	conf_reload(&c, &fresh, restart, sizeof(restart));
 	assert_string_equal(c.policy, "dense");
+	assert_string_equal(c.anchors, "1,2 3");
+	assert_int_equal(conf_set(&c, "anchors", "", NULL), 0);
+	assert_string_equal(c.anchors, "");
 	assert_true(c.sampling.how.temperature == 1.5);
 	assert_string_equal(c.model, "");
 	assert_int_equal(c.threads, 0);
@@ -289,6 +297,8 @@ static void what_is_printed_can_be_read(void **state)
 	assert_int_equal(conf_set(&c, "cache", "1234567", NULL), 0);
 	assert_int_equal(conf_set(&c, "min-p", "0.125", NULL), 0);
 	assert_int_equal(conf_set(&c, "listen", "ipc:///a/b", NULL), 0);
+	assert_int_equal(conf_set(&c, "policy", "separator:4,all,64", NULL), 0);
+	assert_int_equal(conf_set(&c, "separator-ids", "[13, 30, 198]", NULL), 0);
 	to = fopen(file, "w");
 	assert_non_null(to);
 	conf_print(&c, to);

@@ -15,7 +15,7 @@ static struct conversation *make(struct conversations *t, const char *name)
 	struct conversation *c;
 
 	assert_int_equal(conversation_new(t, name, strlen(name), 1 << 16, &c, NULL), 0);
-	assert_int_equal(policy_parse("sink:4,252", &c->policy, NULL), 0);
+	assert_int_equal(policy_parse("sink:4,252", &c->keeps.policy, NULL), 0);
 	return c;
 }
 
@@ -181,11 +181,38 @@ static void messages_are_cut_from_the_end(void **state)
 	clear(&t);
 }
 
+/* Nothing has left the window while it begins where the pinned start ends, though all may be kept that did. */
+static void the_window_begins_where_tokens_have_left_it(void **state)
+{
+	static const struct {
+		struct kv_info seen;
+		int64_t end;
+	} cases[] = {
+		{ { 0 }, 0 },
+		{ { .tokens = 3, .pinned = 3, .evicted_end = 3 }, 0 },
+		{ { .tokens = 256, .pinned = 4, .window = 252, .evicted_end = 4 }, 0 },
+		{ { .tokens = 257, .pinned = 4, .window = 252, .evicted = 1, .evicted_end = 5 }, 5 },
+		{ { .tokens = 257, .pinned = 4, .window = 252, .kept = 1, .evicted_end = 5 }, 5 },
+		{ { .tokens = 9, .kept = 1, .evicted = 8, .evicted_end = 9 }, 9 },
+	};
+	struct conversations t;
+	struct conversation *c;
+
+	(void)state;
+	conversations_init(&t);
+	c = make(&t, "c");
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		c->seen = cases[i].seen;
+		assert_int_equal(conversation_evicted_end(c), cases[i].end);
+	}
+	clear(&t);
+}
+
 static void info_has_what_the_protocol_says(void **state)
 {
 	static const char *const keys[] = { "name",    "state",	 "messages", "tokens",	    "waiting",	   "policy",
 					    "pinned",  "window", "evicted",  "evicted_end", "cache_bytes", "clients",
-					    "created", "used",	 "seq",	     "first_seq",   "sampling" };
+					    "created", "used",	 "seq",	     "first_seq",   "sampling",	   "kept" };
 	struct conversations t;
 	struct conversation *c;
 	const struct val *info;
@@ -225,6 +252,7 @@ int main(void)
 		cmocka_unit_test(many_are_found_and_the_last_used_comes_first),
 		cmocka_unit_test(states_follow_the_table),
 		cmocka_unit_test(messages_are_cut_from_the_end),
+		cmocka_unit_test(the_window_begins_where_tokens_have_left_it),
 		cmocka_unit_test(info_has_what_the_protocol_says),
 	};
 

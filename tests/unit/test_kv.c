@@ -44,9 +44,12 @@ static void bed_free(struct bed *bed)
 	bed->b->close(bed->d);
 }
 
+static const int32_t mark_id = 1;
+static const int32_t zeros[128]; /* tokens that are no marks */
+
 static struct kv *cache_new(struct bed *bed, const char *policy, size_t step, int64_t limit)
 {
-	struct kv_options o = { .step = step, .limit = limit };
+	struct kv_options o = { .step = step, .limit = limit, .mark = &mark_id, .marks = 1 };
 	struct err e = { 0 };
 	struct kv *kv = NULL;
 
@@ -68,52 +71,101 @@ static int64_t *slot(const struct row *r, int run, int64_t s)
 	return &page[s % PAGE_TOKENS];
 }
 
-/* All that a row of token t sees, compared with the definition; its position too. */
-static void check_row(const struct row *r, int64_t t, int64_t mark, const struct policy *p,
+/* The text: token 1 is a mark, token 0 none; marks are now rare, now one after the other. */
+static int32_t token_at(int64_t t)
+{
+	return t % 17 == 0 || t % 41 == 3 || (t > 250 && t < 330);
+}
+
+/* Where the keys of a text were rotated when they were written, to each of their two places. */
+enum { TEXT = 6000 };
+
+struct book {
+	int64_t key_at[TEXT][2];
+	int64_t mark[TEXT]; /* token of mark number .. */
+	int64_t marks;	    /* of the text up to the tokens written */
+};
+
+static struct book book;
+
+static void book_rewind(int64_t count)
+{
+	while (book.marks > 0 && book.mark[book.marks - 1] >= count)
+		book.marks--;
+}
+
+/* The next row of a token's sight: it is in its slot, and its distance to the query is that of their ranks. */
+static void check_seen(const struct row *r, int run, int64_t at, int64_t token, int64_t mark, int64_t key,
+		       int64_t query, int64_t behind)
+{
+	assert_int_equal(*slot(r, run, at), token + mark);
+	assert_int_equal(query - key, behind);
+}
+
+/* All that a row of token t sees, compared with its policy's view; the positions too. */
+static void check_row(const struct row *r, int64_t t, int64_t begin, int64_t mark, const struct policy *p,
 		      const int64_t query_at[RUNS])
 {
-	int64_t rank = 0;
+	const struct past past = { .begin = begin, .at = book.mark, .mask = INT64_MAX, .end = book.marks };
+	struct view v;
+	int64_t behind;
 
-	for (int64_t i = 0; i <= t; i++) {
-		int run = i < p->sinks ? RUN_PINNED : RUN_WINDOW;
-
-		if (i >= p->sinks && i <= t - p->window)
-			continue;
-		assert_true(i >= r->sees[run].first && i < r->sees[run].first + r->sees[run].count);
-		assert_int_equal(*slot(r, run, i), i + mark);
-		rank++;
-	}
-	assert_int_equal(r->sees[RUN_PINNED].count + r->sees[RUN_KEPT].count + r->sees[RUN_WINDOW].count, rank);
-	assert_int_equal(query_at[RUN_PINNED], rank - 1);
-	assert_int_equal(query_at[RUN_WINDOW], t);
+	policy_view(p, &past, t, &v);
+	behind = view_size(&v);
+	assert_int_equal(r->sees[RUN_PINNED].count, v.pinned);
+	assert_int_equal(r->sees[RUN_KEPT].count, v.kept_count);
+	assert_int_equal(r->sees[RUN_WINDOW].count, v.window_count);
+	for (int64_t i = v.pinned_first; i < v.pinned_first + v.pinned; i++)
+		check_seen(r, RUN_PINNED, i, i, mark, book.key_at[i][0], query_at[RUN_PINNED], --behind);
+	for (int64_t m = v.kept_first; m < v.kept_first + v.kept_count; m++)
+		check_seen(r, RUN_KEPT, m, book.mark[m], mark, book.key_at[book.mark[m]][1], query_at[RUN_KEPT],
+			   --behind);
+	for (int64_t i = v.window; i < v.window + v.window_count; i++)
+		check_seen(r, RUN_WINDOW, i, i, mark, book.key_at[i][0], query_at[RUN_WINDOW], --behind);
+	assert_int_equal(behind, 0);
 }
 
 /*
- * One step: as the model does it, all rows are written before any is read. A token's number has `mark` added, to tell
- * the branches of a fork apart.
+ * One step from token `at` on: as the model does it, all rows are written before any is read. A token's number has
+ * `mark` added, to tell the branches of a fork apart.
  */
-static void step(struct kv *kv, size_t count, int64_t mark, int64_t unmarked)
+static void step_at(struct kv *kv, int64_t at, int64_t begin, size_t count, int64_t mark, int64_t unmarked)
 {
-	struct kv_info info;
-	struct row row;
+	static int32_t token[KV_STEP_MOST];
 	int64_t key_at[2], query_at[RUNS];
+	struct row row;
 
-	kv_info(kv, &info);
-	assert_int_equal(kv_reserve(kv, count, NULL), 0);
+	for (size_t i = 0; i < count; i++)
+		token[i] = token_at(at + (int64_t)i);
+	assert_int_equal(kv_reserve(kv, token, count, NULL), 0);
 	for (size_t i = 0; i < count; i++) {
-		int64_t t = info.tokens + (int64_t)i;
+		int64_t t = at + (int64_t)i;
 
 		kv_row(kv, i, &row, key_at, query_at);
 		assert_int_equal(row.goes[0].run, t < kv_policy(kv)->sinks ? RUN_PINNED : RUN_WINDOW);
-		assert_int_equal(row.goes[1].run, -1);
 		assert_int_equal(key_at[0], t);
-		*slot(&row, row.goes[0].run, row.goes[0].slot) = t + mark;
+		book.key_at[t][0] = key_at[0];
+		book.key_at[t][1] = key_at[1];
+		if (token[i] && (book.marks == 0 || book.mark[book.marks - 1] < t))
+			book.mark[book.marks++] = t;
+		for (int place = 0; place < 2; place++)
+			if (row.goes[place].run >= 0)
+				*slot(&row, row.goes[place].run, row.goes[place].slot) = t + mark;
 	}
 	for (size_t i = 0; unmarked == 0 && i < count; i++) {
 		kv_row(kv, i, &row, key_at, query_at);
-		check_row(&row, info.tokens + (int64_t)i, mark, kv_policy(kv), query_at);
+		check_row(&row, at + (int64_t)i, begin, mark, kv_policy(kv), query_at);
 	}
 	kv_commit(kv, count);
+}
+
+static void step(struct kv *kv, size_t count, int64_t mark, int64_t unmarked)
+{
+	struct kv_info info;
+
+	kv_info(kv, &info);
+	book_rewind(info.tokens);
+	step_at(kv, info.tokens, 0, count, mark, unmarked);
 }
 
 static void read_tokens(struct kv *kv, int64_t to, size_t most)
@@ -129,8 +181,23 @@ static void read_tokens(struct kv *kv, int64_t to, size_t most)
 
 static void a_row_sees_what_the_definition_says(void **state)
 {
-	static const char *const policies[] = { "dense",      "window:1",    "window:64", "window:100", "sink:4,60",
-						"sink:64,64", "sink:100,30", "sink:3,1",  "sink:0,200", "sink:130,65" };
+	static const char *const policies[] = { "dense",
+						"window:1",
+						"window:64",
+						"window:100",
+						"sink:4,60",
+						"sink:64,64",
+						"sink:100,30",
+						"sink:3,1",
+						"sink:0,200",
+						"sink:130,65",
+						"separator:4,6,60",
+						"separator:0,70,1",
+						"separator:100,3,64",
+						"separator:4,0,60",
+						"anchor:0,200,300",
+						"anchor:4,7,100",
+						"anchor:70,9,10" };
 	static const size_t chunks[] = { 1, 7, 64, 130 };
 	struct bed bed = bed_new(PAGES);
 
@@ -264,13 +331,13 @@ static void a_full_arena_refuses_and_changes_nothing(void **state)
 	(void)state;
 	read_tokens(a, 64 * 4, 64);
 	step(b, 64, 0, 0);
-	assert_int_equal(kv_reserve(b, 65, &e), SINK_EBUSY);
+	assert_int_equal(kv_reserve(b, zeros, 65, &e), SINK_EBUSY);
 	assert_non_null(strstr(e.text, "no page"));
 	kv_info(b, &info);
 	assert_int_equal(info.tokens, 64);
 	assert_int_equal(info.pages, 1);
 	step(b, 64, 0, 0);
-	assert_int_equal(kv_reserve(a, 1, &e), SINK_EBUSY);
+	assert_int_equal(kv_reserve(a, zeros, 1, &e), SINK_EBUSY);
 	kv_free(b);
 	read_tokens(a, 64 * 6, 64);
 	assert_int_equal(kv_room(a), 0);
@@ -309,7 +376,7 @@ static void positions_are_as_the_options_say(void **state)
 	for (int p = 0; p < 2; p++) {
 		o.positions = p ? POSITIONS_TEXT : POSITIONS_CACHE;
 		assert_int_equal(kv_new(bed.a, &o, &kv, NULL), 0);
-		assert_int_equal(kv_reserve(kv, 64, NULL), 0);
+		assert_int_equal(kv_reserve(kv, zeros, 64, NULL), 0);
 		kv_row(kv, 3, &row, key_at, query_at);
 		assert_int_equal(key_at[0], 3);
 		assert_int_equal(query_at[RUN_PINNED], 3);
@@ -319,6 +386,152 @@ static void positions_are_as_the_options_say(void **state)
 		assert_int_equal(query_at[RUN_PINNED], p ? 50 : 23);
 		kv_free(kv);
 	}
+	bed_free(&bed);
+}
+
+/* Pages of marks go back as they leave the sight, and those of a sequence with its anchor. */
+static void pages_out_of_sight_go_back(void **state)
+{
+	static const struct {
+		const char *policy;
+		size_t most;
+	} cases[] = {
+		/* pinned, the window's ring, and marks: 8 kept, and few among the last 60 + 2 * 8 tokens */
+		{ "separator:4,8,60", 1 + 3 + 2 },
+		/* a sequence has at most 41 tokens here */
+		{ "anchor:4,8,200", 1 + 2 + 2 },
+	};
+	struct bed bed = bed_new(PAGES);
+
+	(void)state;
+	for (size_t c = 0; c < sizeof(cases) / sizeof(cases[0]); c++) {
+		struct kv *kv = cache_new(&bed, cases[c].policy, 8, 0);
+		struct kv_info info;
+		struct view v;
+
+		read_tokens(kv, 400, 8);
+		for (int64_t to = 500; to < 5000; to += 50) {
+			struct past past = { .at = book.mark, .mask = INT64_MAX };
+
+			read_tokens(kv, to, 8);
+			past.end = book.marks;
+			kv_info(kv, &info);
+			assert_in_range(info.pages, 2, cases[c].most);
+			policy_held(kv_policy(kv), &past, to - 1, &v);
+			assert_int_equal(info.pinned, 4);
+			assert_int_equal(info.kept, v.kept_count);
+			assert_int_equal(info.window, v.window_count);
+			assert_int_equal(info.evicted_end, v.window);
+			assert_int_equal(info.tokens, info.pinned + info.kept + info.window + info.evicted);
+		}
+		kv_free(kv);
+	}
+	bed_free(&bed);
+}
+
+/* Back by up to a step's tokens always, further when the rows are there; what follows is as it was. */
+static void marks_can_be_rewound(void **state)
+{
+	static const char *const policies[] = { "separator:4,6,60", "separator:0,70,5", "anchor:4,7,100",
+						"anchor:0,3,20" };
+	struct bed bed = bed_new(PAGES);
+
+	(void)state;
+	for (size_t p = 0; p < sizeof(policies) / sizeof(policies[0]); p++) {
+		struct kv *kv = cache_new(&bed, policies[p], 32, 0);
+		int64_t at = 0;
+
+		for (int64_t round = 0; round < 60; round++) {
+			read_tokens(kv, at + 40 + round % 7, 32);
+			at += 40 + round % 7;
+			at -= round % 33;
+			assert_int_equal(kv_rewind(kv, at, NULL), 0);
+		}
+		assert_int_equal(kv_rewind(kv, at - 1000, NULL), SINK_EGONE);
+		assert_int_equal(kv_rewind(kv, 0, NULL), 0);
+		read_tokens(kv, 400, 32);
+		kv_free(kv);
+	}
+	bed_free(&bed);
+}
+
+static void forks_keep_their_own_marks(void **state)
+{
+	struct bed bed = bed_new(PAGES);
+	struct kv *a = cache_new(&bed, "separator:4,30,60", 16, 0), *b = NULL;
+
+	(void)state;
+	read_tokens(a, 600, 16);
+	assert_int_equal(kv_fork(a, &b, NULL), 0);
+	step(a, 9, 0, 0);
+	read_tokens(a, 1500, 16);
+	read_tokens(b, 900, 16);
+	kv_free(a);
+	read_tokens(b, 1200, 16);
+	kv_free(b);
+	bed_free(&bed);
+}
+
+/* Each prediction reads the last W tokens and no others; before there are W, the text goes on. */
+static void a_recomputed_window_begins_anew(void **state)
+{
+	struct bed bed = bed_new(PAGES);
+	struct kv *kv = cache_new(&bed, "recompute:100", 32, 0);
+	struct kv_info info;
+
+	(void)state;
+	for (int64_t end = 1; end < 400; end += 1 + end % 3) {
+		int64_t at = kv_aim(kv, end), begin = end > 100 ? end - 100 : 0;
+
+		assert_true(at == begin || (begin == 0 && at < end));
+		for (size_t n; at < end; at += (int64_t)n) {
+			assert_int_equal(kv_aim(kv, end), at);
+			n = end - at < 32 ? (size_t)(end - at) : 32;
+			assert_true(kv_room(kv) >= n);
+			step_at(kv, at, begin, n, 0, 0);
+		}
+		kv_info(kv, &info);
+		assert_int_equal(info.tokens, end);
+		assert_int_equal(info.window, end - begin);
+		assert_int_equal(info.evicted, begin);
+	}
+	assert_int_equal(kv_rewind(kv, 390, NULL), 0);
+	kv_info(kv, &info);
+	assert_int_equal(info.tokens, 390);
+	assert_int_equal(info.window, 100);
+	assert_int_equal(kv_aim(kv, 391), 291);
+	step_at(kv, 291, 291, 32, 0, 0);
+	assert_int_equal(kv_rewind(kv, 50, NULL), 0);
+	assert_int_equal(kv_aim(kv, 60), 0);
+	assert_int_equal(kv_rewind(kv, 0, NULL), 0);
+	kv_free(kv);
+	bed_free(&bed);
+}
+
+static void policies_with_marks_need_them(void **state)
+{
+	struct kv_options o = { .step = 16 };
+	struct bed bed = bed_new(PAGES);
+	const int32_t bad = -1;
+	struct kv *kv = NULL;
+	struct err e = { 0 };
+
+	(void)state;
+	assert_int_equal(policy_parse("separator:4,6,20", &o.policy, NULL), 0);
+	assert_int_equal(kv_new(bed.a, &o, &kv, &e), SINK_EINVAL);
+	assert_non_null(strstr(e.text, "separator"));
+	o.mark = &bad;
+	o.marks = 1;
+	assert_int_equal(kv_new(bed.a, &o, &kv, &e), SINK_EINVAL);
+	o.mark = &mark_id;
+	o.policy.kept = PAGES * PAGE_TOKENS;
+	assert_int_equal(kv_new(bed.a, &o, &kv, &e), SINK_EBUSY);
+	/* All of them: as many tokens as the arena holds, were each a mark. */
+	o.policy.kept = INT32_MAX;
+	assert_int_equal(kv_new(bed.a, &o, &kv, &e), 0);
+	o.limit = PAGES * PAGE_TOKENS;
+	kv_free(kv);
+	assert_int_equal(kv_new(bed.a, &o, &kv, &e), SINK_EBUSY);
 	bed_free(&bed);
 }
 
@@ -374,6 +587,11 @@ int main(void)
 		cmocka_unit_test(a_full_arena_refuses_and_changes_nothing),
 		cmocka_unit_test(dense_has_an_end_and_windows_have_none),
 		cmocka_unit_test(positions_are_as_the_options_say),
+		cmocka_unit_test(pages_out_of_sight_go_back),
+		cmocka_unit_test(marks_can_be_rewound),
+		cmocka_unit_test(forks_keep_their_own_marks),
+		cmocka_unit_test(a_recomputed_window_begins_anew),
+		cmocka_unit_test(policies_with_marks_need_them),
 		cmocka_unit_test(options_out_of_range_are_refused),
 	};
 

@@ -1,6 +1,6 @@
 /*
- * model.c: a random model against the literal definition (literal.c), and the promise that the bits of a row depend on
- * nothing but its conversation; the latter on the real model too, when SINKD_MODEL names one.
+ * model.c: the promise that the bits of a row depend on nothing but its conversation, on a random model and on the real
+ * one when SINKD_MODEL names it; forks, rewinds, limits, and files that are wrong.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -14,122 +14,14 @@
 
 #include <cmocka.h>
 
-#include "literal.h"
 #include "make_gguf.h"
 #include "model.h"
+#include "reading.h"
 #include "sample.h"
 
-enum { TOKENS = 150, ROWS = 512 };
+enum { TOKENS = 150 };
 
 static char tiny_path[] = "test_model.XXXXXX";
-
-static struct model *open_model(const char *path, const char *kernels, int threads)
-{
-	const struct model_options o = { .path = path,
-					 .kernels = kernels,
-					 .threads = threads,
-					 .max_rows = ROWS,
-					 .max_logits = ROWS,
-					 .cache_bytes = (size_t)1 << 30 };
-	struct model *m = NULL;
-	struct err e = { 0 };
-
-	if (model_open(&o, &m, &e))
-		fail_msg("%s", e.text);
-	return m;
-}
-
-/* A cache of the model; an `origin` below 0 asks for positions in the text. */
-static struct kv *open_cache(struct model *m, const char *policy, int64_t origin)
-{
-	struct kv_options o = { .step = ROWS,
-				.origin = origin > 0 ? origin : 0,
-				.positions = origin < 0 ? POSITIONS_TEXT : POSITIONS_CACHE };
-	struct kv *kv = NULL;
-
-	assert_int_equal(policy_parse(policy, &o.policy, NULL), 0);
-	assert_int_equal(kv_new(model_arena(m), &o, &kv, NULL), 0);
-	return kv;
-}
-
-static void draw_tokens(uint32_t seed, size_t vocab, int32_t *token, size_t n)
-{
-	for (uint32_t i = 0; i < n; i++) {
-		const uint32_t key[2] = { seed, 1 }, counter[4] = { i, 0, 0, 0 };
-		uint32_t r[4];
-
-		philox(key, counter, r);
-		token[i] = (int32_t)(r[0] % vocab);
-	}
-}
-
-/* Reads tokens in chunks and keeps all logits (NULL: none); returns their checksum. */
-static uint64_t read_text(struct model *m, struct kv *kv, const int32_t *token, size_t n, size_t chunk, float *logits)
-{
-	const size_t vocab = (size_t)model_info(m)->vocab;
-	uint64_t sum = 0;
-
-	for (size_t at = 0; at < n; at += chunk) {
-		struct slice s = {
-			.kv = kv, .token = token + at, .count = n - at < chunk ? n - at : chunk, .logits = LOGITS_ALL
-		};
-
-		assert_int_equal(model_step(m, &s, 1, NULL), s.count);
-		assert_int_equal(s.status, 0);
-		for (size_t i = 0; i < s.count; i++) {
-			sum = logits_checksum(model_logits(m, i), vocab, sum);
-			if (logits)
-				memcpy(logits + (at + i) * vocab, model_logits(m, i), vocab * sizeof(float));
-		}
-	}
-	return sum;
-}
-
-static const struct {
-	const char *policy;
-	int64_t sinks, window;
-	bool text;
-} policies[] = {
-	{ "dense", 0, INT32_MAX, false }, { "window:20", 0, 20, false },   { "sink:4,20", 4, 20, false },
-	{ "sink:1,64", 1, 64, false },	  { "sink:70,9", 70, 9, false },   { "sink:3,1", 3, 1, false },
-	{ "sink:4,20", 4, 20, true },	  { "dense", 0, INT32_MAX, true },
-};
-
-static double largest_difference(const float *a, const float *b, size_t n)
-{
-	double most = 0;
-
-	for (size_t i = 0; i < n; i++)
-		most = fabs((double)a[i] - (double)b[i]) > most ? fabs((double)a[i] - (double)b[i]) : most;
-	return most;
-}
-
-static void every_policy_is_its_literal_mask(void **state)
-{
-	static const size_t chunks[] = { 1, 7, 64, 512 };
-	struct literal *l = literal_open(tiny_path);
-	const size_t vocab = literal_vocab(l), floats = TOKENS * vocab;
-	float *want = test_malloc(floats * sizeof(float)), *got = test_malloc(floats * sizeof(float));
-	struct model *m = open_model(tiny_path, "ref", 2);
-	int32_t token[TOKENS];
-
-	(void)state;
-	draw_tokens(1, vocab, token, TOKENS);
-	for (size_t p = 0; p < sizeof(policies) / sizeof(policies[0]); p++) {
-		literal_logits(l, token, TOKENS, policies[p].sinks, policies[p].window, policies[p].text, want);
-		for (size_t c = 0; c < sizeof(chunks) / sizeof(chunks[0]); c++) {
-			struct kv *kv = open_cache(m, policies[p].policy, policies[p].text ? -1 : 0);
-
-			read_text(m, kv, token, TOKENS, chunks[c], got);
-			assert_true(largest_difference(want, got, floats) < 1e-4);
-			kv_free(kv);
-		}
-	}
-	model_close(m);
-	literal_close(l);
-	test_free(want);
-	test_free(got);
-}
 
 static void a_text_may_begin_anywhere(void **state)
 {
@@ -162,7 +54,7 @@ static void check_bits(const char *path, const char *kernels, const char *policy
 	for (int threads = 1; threads <= 2; threads++) {
 		struct model *m = open_model(path, kernels, threads);
 
-		draw_tokens(3, (size_t)model_info(m)->vocab, token, n);
+		draw_text(m, 3, token, n);
 		for (size_t c = 0; c < sizeof(chunks) / sizeof(chunks[0]); c++) {
 			struct kv *kv = open_cache(m, policy, 0);
 
@@ -188,7 +80,7 @@ static void check_company(const char *path, const char *kernels, const char *pol
 	uint64_t want, got = 0;
 
 	for (uint32_t i = 0; i < CROWD; i++) {
-		draw_tokens(3 + i, vocab, token + i * n, n);
+		draw_text(m, 3 + i, token + i * n, n);
 		kv[i] = open_cache(m, i % 3 == 1 ? "dense" : policy, 0);
 	}
 	want = read_text(m, alone, token + MINE * n, n, 1, NULL);
@@ -231,7 +123,11 @@ static void bits_depend_on_the_conversation_alone(void **state)
 	for (size_t k = 0; k < 2; k++) {
 		check_bits(tiny_path, kernels[k], "sink:4,100", 600);
 		check_bits(tiny_path, kernels[k], "dense", 300);
+		check_bits(tiny_path, kernels[k], "separator:4,20,80", 300);
+		check_bits(tiny_path, kernels[k], "anchor:4,20,80", 300);
 		check_company(tiny_path, kernels[k], "sink:4,100", 300);
+		check_company(tiny_path, kernels[k], "separator:4,20,80", 300);
+		check_company(tiny_path, kernels[k], "anchor:4,20,80", 300);
 	}
 }
 
@@ -243,6 +139,7 @@ static void bits_of_the_real_model_too(void **state)
 	if (!path || !*path)
 		skip();
 	check_bits(path, "auto", "sink:4,60", 140);
+	check_bits(path, "auto", "separator:4,9,60", 140);
 	check_company(path, "auto", "sink:4,60", 90);
 }
 
@@ -527,7 +424,6 @@ static void a_vocabulary_alone_needs_no_weights(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_policy_is_its_literal_mask),
 		cmocka_unit_test(a_text_may_begin_anywhere),
 		cmocka_unit_test(bits_depend_on_the_conversation_alone),
 		cmocka_unit_test(bits_of_the_real_model_too),

@@ -145,6 +145,32 @@ static void one_slow_step_is_soon_forgotten(void **state)
 	assert_true(ms > 75);
 }
 
+/* A conversation that reads its window anew for each token is a reader, whatever its length. */
+static void one_that_reads_anew_holds_up_no_stream(void **state)
+{
+	struct runner stream = { .waiting = 1, .room = 256, .wants = ROWS_LAST, .streams = true };
+	struct runner anew = { .waiting = 900, .room = 900, .wants = ROWS_LAST };
+	struct runner *chosen[2];
+	struct sched s;
+	int steps = 0;
+
+	(void)state;
+	sched_init(&s, 256, 64, 100);
+	s.row_ms = 1;
+	s.chunk = 256;
+	sched_add(&s, &anew);
+	sched_add(&s, &stream);
+	for (; anew.waiting > 0; steps++) {
+		assert_int_equal(sched_plan(&s, chosen, 2), 2);
+		assert_int_equal(stream.take, 1);
+		assert_in_range(anew.take, 1, 99);
+		anew.waiting -= (int64_t)anew.take;
+		anew.room = anew.waiting;
+		anew.streams = anew.waiting == 1;
+	}
+	assert_int_equal(steps, 10);
+}
+
 static void prompts_share_a_step(void **state)
 {
 	struct runner r[4] = { reader(5000), reader(5000), reader(5000), reader(20) };
@@ -231,6 +257,7 @@ int main(void)
 		cmocka_unit_test(more_than_fit_take_turns),
 		cmocka_unit_test(a_long_prompt_leaves_the_gap_small),
 		cmocka_unit_test(one_slow_step_is_soon_forgotten),
+		cmocka_unit_test(one_that_reads_anew_holds_up_no_stream),
 		cmocka_unit_test(prompts_share_a_step),
 		cmocka_unit_test(thin_pieces_are_not_cut),
 		cmocka_unit_test(a_step_keeps_to_its_limits),

@@ -245,8 +245,8 @@ static void llama_run(const struct weights *w, const struct layer *l, const stru
 
 	for (size_t i = 0; i < (size_t)s->layers; i++, l++) {
 		const struct store store = { &s->head, p->pages, i, p->qkv, p->key_angles, p->rows, n };
-		const struct attend attend = { &s->head,  p->pages, i,	    p->qkv,	  p->query_angles,
-					       p->rows, n,	  p->att, l->attn_sinks };
+		const struct attend attend = { &s->head, p->pages, i,	   p->qkv,	 p->query_angles,
+					       p->rows,	 n,	   p->att, l->attn_sinks };
 
 		b->norm(w->d, p->x, n, width, l->attn_norm, s->eps, p->h);
 		multiply(w, l->qkv, 3, p->h, n, p->qkv, qkv, false);
