@@ -83,6 +83,7 @@ static int make(struct ask *k, const char *name, bool *exists)
 	*exists = !r && strcmp(sink_error_name(sink_error(k->c->sink)), "eexist") == 0;
 	if (!r)
 		return *exists && name ? 0 : fail_sink(k->c->sink);
+	verb_note(r);
 	made = sink_str(r, "conversation.name", NULL);
 	snprintf(k->name, sizeof(k->name), "%s", made ? made : "");
 	sink_reply_free(r);
@@ -105,7 +106,7 @@ static int choose(struct ask *k)
 		return make(k, NULL, &exists);
 	}
 	code = target_or_new(k->c, word, k->name);
-	if (code || !(v[OPTION_SYSTEM].given || v[OPTION_POLICY].given))
+	if (code || !(v[OPTION_SYSTEM].given || v[OPTION_POLICY].given || v[OPTION_MARKS].given))
 		return code;
 	code = make(k, k->name, &exists);
 	if (exists)

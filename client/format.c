@@ -50,10 +50,12 @@ const char *format_bytes(double bytes, char *ret, size_t size)
 
 const char *format_footer(const struct format_usage *u, char *ret, size_t size)
 {
-	char window[48] = "", speed[32] = "", end[48] = "";
+	char window[48] = "", kept[32] = "", speed[32] = "", end[48] = "";
 
 	if (u->capacity > 0)
 		snprintf(window, sizeof(window), "/%" PRId64, u->capacity);
+	if (u->kept > 0)
+		snprintf(kept, sizeof(kept), ", %" PRId64 " kept", u->kept);
 	if (u->per_s > 0)
 		snprintf(speed, sizeof(speed), " · %.*f t/s", u->per_s < 10 ? 1 : 0, u->per_s);
 	if (u->finish && strcmp(u->finish, "length") == 0)
@@ -62,18 +64,30 @@ const char *format_footer(const struct format_usage *u, char *ret, size_t size)
 		snprintf(end, sizeof(end), " · %s", u->finish);
 	snprintf(ret, size,
 		 "%" PRId64 " prompt (%" PRId64 " cached) · %" PRId64 " new · window %" PRId64 "%s, %" PRId64
-		 " pinned, %" PRId64 " evicted%s%s",
-		 u->prompt, u->cached, u->generated, u->window, window, u->pinned, u->evicted, speed, end);
+		 " pinned%s, %" PRId64 " evicted%s%s",
+		 u->prompt, u->cached, u->generated, u->window, window, u->pinned, kept, u->evicted, speed, end);
 	return ret;
 }
 
 int64_t format_capacity(const char *policy)
 {
-	const char *colon = strchr(policy, ':'), *comma = colon ? strchr(colon, ',') : NULL;
+	const char *end = strstr(policy, ",token="), *at = end ? end : policy + strlen(policy);
 	long long n;
 
-	if (!colon)
-		return 0;
-	n = strtoll(comma ? comma + 1 : colon + 1, NULL, 10);
+	while (at > policy && at[-1] >= '0' && at[-1] <= '9')
+		at--;
+	n = strtoll(at, NULL, 10);
 	return n > 0 ? n : 0;
+}
+
+const char *format_horizon(int64_t kept, const char *policy, char *ret, size_t size)
+{
+	const char *what = strncmp(policy, "anchor:", 7) == 0 ? "anchor" : "separator";
+	char above[64] = "";
+
+	if (kept > 0)
+		snprintf(above, sizeof(above), " (and %" PRId64 " %s%s of what is above)", kept, what,
+			 kept == 1 ? "" : "s");
+	snprintf(ret, size, "── the model's memory begins here%s ──", above);
+	return ret;
 }

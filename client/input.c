@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -42,14 +43,40 @@ int input_file(struct buf *b, const char *path)
 	return code;
 }
 
+/* Ids with commas or blanks between them; whether there are such tokens is the daemon's to say. */
+static int add_marks(const char *list, struct sink_args *a)
+{
+	static const char between[] = ", ";
+	const char *at = list + strspn(list, between);
+	bool wrong = !*at;
+
+	sink_args_array(a, "marks");
+	while (*at && !wrong) {
+		char *end;
+		long long id;
+
+		errno = 0;
+		id = strtoll(at, &end, 10);
+		wrong = *at < '0' || *at > '9' || errno || (*end && !strchr(between, *end));
+		sink_args_int(a, NULL, id);
+		at = end + strspn(end, between);
+	}
+	sink_args_end(a);
+	return wrong ? fail(FAIL_USAGE, "Option --marks takes token ids with commas between them, not \"%.60s\".", list)
+		     : 0;
+}
+
 int input_making(struct cli *c, struct sink_args *a)
 {
 	const char *system = c->o.v[OPTION_SYSTEM].text, *policy = c->o.v[OPTION_POLICY].text;
+	const char *marks = c->o.v[OPTION_MARKS].text;
 	struct buf text = { 0 };
-	int code = 0;
+	int code = marks ? add_marks(marks, a) : 0;
 
 	if (policy)
 		sink_args_str(a, "policy", policy);
+	if (code)
+		return code;
 	if (system && *system == '@')
 		code = input_file(&text, system + 1);
 	else if (system)

@@ -11,7 +11,7 @@
  */
 int input_file(struct buf *b, const char *path);
 
-/* Adds `system` and `policy` to a request that makes a conversation. An exit code. */
+/* Adds `system`, `policy` and `marks` to a request that makes a conversation. An exit code. */
 int input_making(struct cli *c, struct sink_args *a);
 
 #endif

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "follow.h"
+#include "format.h"
 #include "target.h"
 #include "term.h"
 
@@ -37,6 +38,7 @@ int log_info(struct cli *c, const char *name, struct log_info *ret)
 		.seq = sink_int(r, "conversation.seq", 1),
 		.first_seq = sink_int(r, "conversation.first_seq", 1),
 		.pinned = sink_int(r, "conversation.pinned", 0),
+		.kept = sink_int(r, "conversation.kept", 0),
 		.answer = sink_int(r, "conversation.answer", -1),
 	};
 	text = sink_str(r, "conversation.state", NULL);
@@ -92,6 +94,22 @@ static size_t last_lines(const char *text, size_t len, size_t lines)
 	return 0;
 }
 
+/*
+ * Draws a line where the window begins: above the first message that ends in it. *before: the token at which the
+ * message before this one has ended.
+ */
+static void show_horizon(const struct sink_reply *r, size_t i, const struct log_info *info, struct render *how,
+			 int64_t *before)
+{
+	int64_t first = int_at(r, i, "first_token"), end = first + int_at(r, i, "tokens");
+	int64_t window = sink_int(r, "evicted_end", 0);
+	char text[160];
+
+	if (how->style == RENDER_LOG && window > 0 && end > window && (first <= window || *before <= window))
+		render_rule(how, format_horizon(info->kept, info->policy, text, sizeof(text)));
+	*before = end;
+}
+
 static void show_one(const struct sink_reply *r, size_t i, const struct log_info *info, struct render *how,
 		     size_t lines)
 {
@@ -114,6 +132,7 @@ int log_messages(struct cli *c, const char *name, const struct log_info *info, i
 		 size_t lines)
 {
 	int64_t at = count >= 0 && count < info->messages ? info->messages - count : 0;
+	int64_t before = at ? INT64_MAX : 0;
 
 	while (at < info->messages && !term_broken()) {
 		int64_t most = info->messages - at < PORTION ? info->messages - at : PORTION;
@@ -127,9 +146,12 @@ int log_messages(struct cli *c, const char *name, const struct log_info *info, i
 		got = sink_count(reply, "messages");
 		if (r->style == RENDER_JSON)
 			verb_json_lines(reply, "messages");
-		for (size_t i = 0; r->style != RENDER_JSON && i < got; i++)
-			if (info->answer < 0 || int_at(reply, i, "message") != info->answer)
-				show_one(reply, i, info, r, lines);
+		for (size_t i = 0; r->style != RENDER_JSON && i < got; i++) {
+			if (info->answer >= 0 && int_at(reply, i, "message") == info->answer)
+				continue;
+			show_horizon(reply, i, info, r, &before);
+			show_one(reply, i, info, r, lines);
+		}
 		sink_reply_free(reply);
 		if (!got)
 			break;

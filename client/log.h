@@ -9,7 +9,7 @@
 
 /* The figures of a conversation that showing and following it need. */
 struct log_info {
-	int64_t messages, seq, first_seq, pinned;
+	int64_t messages, seq, first_seq, pinned, kept;
 	int64_t answer; /* the message being written; -1: none */
 	char state[16], policy[64];
 };

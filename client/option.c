@@ -28,6 +28,8 @@ const struct option_row option_rows[OPTION_COUNT] = {
 			    "the system prompt of a new conversation; @FILE reads it from a file" },
 	[OPTION_POLICY] = { 0, "policy", "POLICY", OPTION_IS_TEXT, NULL,
 			    "what a new conversation keeps in sight, such as sink:4,1020" },
+	[OPTION_MARKS] = { 0, "marks", "IDS", OPTION_IS_TEXT, NULL,
+			   "the tokens that a separator or anchor policy keeps, ids with commas" },
 	[OPTION_FILE] = { 'f', "file", "FILE", OPTION_IS_LIST, NULL,
 			  "add a file's text to the prompt; may be repeated" },
 	[OPTION_DETACH] = { 'd', "detach", NULL, OPTION_IS_FLAG, NULL, "return at once; the answer goes on by itself" },

@@ -82,6 +82,13 @@ void render_message(struct render *r, int64_t number, const char *role, const ch
 		term_raw("\n", 1);
 }
 
+void render_rule(struct render *r, const char *text)
+{
+	render_newline(r);
+	write_line(TERM_DIM, text);
+	term_raw("\n", 1);
+}
+
 static enum render_end on_message(struct render *r, const struct sink_reply *ev)
 {
 	int64_t number = sink_int(ev, "message", -1);
@@ -138,6 +145,7 @@ static void write_footer(const struct render *r, const struct sink_reply *ev)
 		.cached = sink_int(ev, "usage.cached", 0),
 		.generated = sink_int(ev, "usage.generated", 0),
 		.evicted = sink_int(ev, "usage.evicted", 0),
+		.kept = sink_int(ev, "usage.kept", 0),
 		.window = sink_int(ev, "usage.window", 0),
 		.pinned = sink_int(ev, "usage.pinned", 0),
 		.capacity = r->capacity,

@@ -48,6 +48,9 @@ bool render_shows(const struct render *r, const struct sink_reply *ev);
 /* A whole message, as RENDER_LOG or RENDER_CHAT show it; `note` (NULL: none) stands beside its heading. */
 void render_message(struct render *r, int64_t number, const char *role, const char *text, size_t len, const char *note);
 
+/* A line of ours between two messages. */
+void render_rule(struct render *r, const char *text);
+
 /* Ends a line that is open. */
 void render_newline(struct render *r);
 

@@ -114,9 +114,10 @@ static void print_info(const struct sink_reply *r)
 	static const struct {
 		const char *label, *key;
 	} counts[] = {
-		{ "  messages  ", "conversation.messages" }, { "    tokens  ", "conversation.tokens" },
-		{ "   waiting  ", "conversation.waiting" },  { "    pinned  ", "conversation.pinned" },
-		{ "    window  ", "conversation.window" },   { "   evicted  ", "conversation.evicted" },
+		{ "  messages  ", "conversation.messages" },	{ "    tokens  ", "conversation.tokens" },
+		{ "   waiting  ", "conversation.waiting" },	{ "    pinned  ", "conversation.pinned" },
+		{ "      kept  ", "conversation.kept" },	{ "    window  ", "conversation.window" },
+		{ "     since  ", "conversation.evicted_end" }, { "   evicted  ", "conversation.evicted" },
 		{ "   clients  ", "conversation.clients" },
 	};
 	char text[32];

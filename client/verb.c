@@ -19,8 +19,8 @@ static const char talk[] = "Talk", see[] = "See", change[] = "Change", tools[] =
 
 const struct verb verb_rows[] = {
 	{ "ask", NULL, "[PROMPT|-]", 0, -1, VERB_STARTS,
-	  BIT(CONVERSATION) | BIT(SYSTEM) | BIT(POLICY) | BIT(FILE) | BIT(DETACH) | BIT(STRICT) | BIT(TIMEOUT) |
-		  OPTION_SAMPLING,
+	  BIT(CONVERSATION) | BIT(SYSTEM) | BIT(POLICY) | BIT(MARKS) | BIT(FILE) | BIT(DETACH) | BIT(STRICT) |
+		  BIT(TIMEOUT) | OPTION_SAMPLING,
 	  talk, "ask one question; the answer alone goes to standard output",
 	  "Several words are one prompt. Files and, when it is no terminal, standard input are added\n"
 	  "to it after a blank line each; - is standard input alone. Without -c and $SINK_CONVERSATION\n"
@@ -47,7 +47,7 @@ const struct verb verb_rows[] = {
 	{ "show", NULL, "[NAME[@MESSAGE]]", 0, 1, VERB_LOOKS, 0, see, "show a conversation's figures, or one message",
 	  NULL, see_show },
 	{ "status", NULL, "", 0, 0, VERB_LOOKS, 0, see, "show the daemon; exit 3 when none runs", NULL, see_status },
-	{ "new", NULL, "[NAME]", 0, 1, VERB_STARTS, BIT(SYSTEM) | BIT(POLICY) | OPTION_SAMPLING, change,
+	{ "new", NULL, "[NAME]", 0, 1, VERB_STARTS, BIT(SYSTEM) | BIT(POLICY) | BIT(MARKS) | OPTION_SAMPLING, change,
 	  "make a conversation and print its name", "The sampling settings become the conversation's own.",
 	  change_new },
 	{ "mv", "rename", "OLD NEW", 2, 2, VERB_STARTS, 0, change, "rename a conversation", NULL, change_mv },
@@ -170,7 +170,17 @@ struct sink_reply *verb_call(struct cli *c, const char *op, struct sink_args *a,
 	struct sink_reply *r = sink_call(c->sink, op, a, CALL_MS);
 
 	*code = r ? 0 : fail_sink(c->sink);
+	if (r)
+		verb_note(r);
 	return r;
+}
+
+void verb_note(const struct sink_reply *r)
+{
+	const char *note = sink_str(r, "note", NULL);
+
+	if (note)
+		term_note("sink: %s\n", note);
 }
 
 int verb_json(const struct sink_reply *r, const char *member)

@@ -48,6 +48,9 @@ void verb_help(const struct verb *v);		/* to standard output; NULL: the overview
 /* A call with the time limit that every short verb has. NULL: the error was said; *code is the exit code. */
 struct sink_reply *verb_call(struct cli *c, const char *op, struct sink_args *a, int *code);
 
+/* Tells the note that a reply may carry; verb_call() has done it. */
+void verb_note(const struct sink_reply *r);
+
 /* Prints a reply's member (NULL: the whole) as a line of JSON. */
 int verb_json(const struct sink_reply *r, const char *member);
 

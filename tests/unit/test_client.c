@@ -104,11 +104,12 @@ static void the_footer_tells_what_was_done(void **state)
 				   .window = 947,
 				   .pinned = 30,
 				   .per_s = 5.25,
+				   .kept = 6,
 				   .evicted = 12,
 				   .finish = "length" };
-	assert_string_equal(
-		format_footer(&u, text, sizeof(text)),
-		"7 prompt (900 cached) · 40 new · window 947, 30 pinned, 12 evicted · 5.2 t/s · cut at its limit");
+	assert_string_equal(format_footer(&u, text, sizeof(text)),
+			    "7 prompt (900 cached) · 40 new · window 947, 30 pinned, 6 kept, 12 evicted · 5.2 t/s"
+			    " · cut at its limit");
 	u.finish = "stopped";
 	u.per_s = 0;
 	assert_non_null(strstr(format_footer(&u, text, sizeof(text)), "12 evicted · stopped"));
@@ -119,9 +120,26 @@ static void a_policy_tells_the_size_of_its_window(void **state)
 	(void)state;
 	assert_int_equal(format_capacity("sink:4,1020"), 1020);
 	assert_int_equal(format_capacity("window:256"), 256);
-	assert_int_equal(format_capacity("separator:4,252,64"), 252);
+	assert_int_equal(format_capacity("recompute:256"), 256);
+	assert_int_equal(format_capacity("sink:1,1020,token=49151"), 1020);
+	assert_int_equal(format_capacity("separator:4,64,252"), 252);
+	assert_int_equal(format_capacity("separator:4,all,252"), 252);
+	assert_int_equal(format_capacity("anchor:0,32,7"), 7);
 	assert_int_equal(format_capacity("dense"), 0);
 	assert_int_equal(format_capacity(""), 0);
+}
+
+static void a_line_stands_where_the_memory_begins(void **state)
+{
+	char text[160];
+
+	(void)state;
+	assert_string_equal(format_horizon(0, "sink:4,1020", text, sizeof(text)),
+			    "── the model's memory begins here ──");
+	assert_string_equal(format_horizon(64, "separator:4,64,252", text, sizeof(text)),
+			    "── the model's memory begins here (and 64 separators of what is above) ──");
+	assert_string_equal(format_horizon(1, "anchor:0,32,7", text, sizeof(text)),
+			    "── the model's memory begins here (and 1 anchor of what is above) ──");
 }
 
 static struct json whole(const char *text)
@@ -336,6 +354,7 @@ int main(void)
 		cmocka_unit_test(sizes_go_in_steps_of_thousand),
 		cmocka_unit_test(the_footer_tells_what_was_done),
 		cmocka_unit_test(a_policy_tells_the_size_of_its_window),
+		cmocka_unit_test(a_line_stands_where_the_memory_begins),
 		cmocka_unit_test(json_is_cut_where_values_end),
 		cmocka_unit_test(damaged_json_gives_no_byte_beyond_it),
 		cmocka_unit_test(quotes_are_escaped),
