@@ -16,6 +16,7 @@ live_tests = \
 	tests/live/command.py \
 	tests/live/hostile.py \
 	tests/live/long.py \
+	tests/live/policies.py \
 	tests/live/python_client.py \
 	tests/live/service.py \
 	tests/live/terminal.py
