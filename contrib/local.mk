@@ -1,6 +1,10 @@
 # Scripts that belong to the checkout; the units are installed by daemon/local.mk.
 EXTRA_DIST += \
 	contrib/README.md \
+	contrib/bench/README.md \
+	contrib/bench/picture.gp \
+	contrib/bench/run \
+	contrib/bench/table.py \
 	contrib/lib.sh \
 	contrib/quickstart \
 	contrib/selftest
