@@ -82,31 +82,33 @@ static int plan(const struct arena *a, struct kv_options *o, int64_t ring[RUNS],
 {
 	const int64_t pages = (int64_t)arena_pages(a), step = (int64_t)o->step;
 	const struct policy *p = &o->policy;
-	int64_t need = 0, endless = 0, length;
+	int64_t need = 0, unbounded = 0, length;
 
 	memset(ring, 0, RUNS * sizeof(*ring));
 	ring[RUN_PINNED] = pages_for(p->sinks);
 	if (p->window == INT32_MAX)
-		endless++;
+		unbounded++;
 	else
 		ring[RUN_WINDOW] = pages_for(p->window + (policy_begins_anew(p) ? 1 : step) - 2) + 1;
 	if (policy_marking(p) != MARKING_NONE && p->kept == INT32_MAX)
-		endless++;
+		unbounded++;
 	else if (policy_marking(p) != MARKING_NONE)
-		ring[RUN_KEPT] = pages_for(p->kept + p->window + 2 * step) + 1;
+		ring[RUN_KEPT] = pages_for((int64_t)p->kept + p->window + 2 * step) + 1;
 	for (int r = 0; r < RUNS; r++)
 		need += ring[r];
-	if (endless && !o->limit && need < pages)
-		o->limit = (pages - need) / endless * PAGE_TOKENS;
+	if (unbounded && !o->limit && need < pages)
+		o->limit = (pages - need) / unbounded * PAGE_TOKENS;
 	length = o->limit > pages * PAGE_TOKENS ? pages + 1 : pages_for(o->limit);
 	if (p->window == INT32_MAX)
 		ring[RUN_WINDOW] = length;
 	if (p->kept == INT32_MAX)
 		ring[RUN_KEPT] = length;
-	need += endless * length;
-	if (need > pages || (endless && length == 0))
-		return err_set(e, SINK_EBUSY, "The cache of %lld tokens needs %lld pages; the budget holds %lld.",
-			       (long long)(endless ? o->limit : policy_budget(p)), (long long)need, (long long)pages);
+	need += unbounded * length;
+	if (need > pages || (unbounded && length == 0))
+		return err_set(e, SINK_EBUSY,
+			       "A cache of this policy (%s) may need %lld pages of %d tokens; the memory for caches "
+			       "holds %lld.",
+			       policy_name(p), (long long)need, PAGE_TOKENS, (long long)pages);
 	return 0;
 }
 

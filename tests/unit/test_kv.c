@@ -526,6 +526,9 @@ static void policies_with_marks_need_them(void **state)
 	o.mark = &mark_id;
 	o.policy.kept = PAGES * PAGE_TOKENS;
 	assert_int_equal(kv_new(bed.a, &o, &kv, &e), SINK_EBUSY);
+	o.policy.kept = o.policy.window = INT32_MAX - 1;
+	assert_int_equal(kv_new(bed.a, &o, &kv, &e), SINK_EBUSY);
+	o.policy.window = 20;
 	/* All of them: as many tokens as the arena holds, were each a mark. */
 	o.policy.kept = INT32_MAX;
 	assert_int_equal(kv_new(bed.a, &o, &kv, &e), 0);
