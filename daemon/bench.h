@@ -57,7 +57,7 @@ int bench_open(const struct bench *o, size_t max_rows, size_t max_logits, bool v
 int bench_cache(const struct bench *o, const struct policy *p, struct model *m, size_t step, int64_t limit,
 		struct kv **ret, struct err *e);
 
-/* All that `f` holds; *ret is from malloc(). */
+/* All that `f` holds, with a NUL behind it; *ret is from malloc(). */
 int bench_read(FILE *f, const char *name, char **ret, size_t *size, struct err *e);
 
 /*

@@ -126,6 +126,7 @@ int bench_read(FILE *f, const char *name, char **ret, size_t *size, struct err *
 		free(text);
 		return err_set(e, SINK_EIO, "Reading \"%s\" failed: %s.", name, strerror(errno));
 	}
+	text[used] = '\0'; /* there is room, or the loop had gone on */
 	*ret = text;
 	*size = used;
 	return 0;

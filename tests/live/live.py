@@ -12,6 +12,7 @@ import os
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -203,7 +204,21 @@ def environment(home, more=None):
                XDG_STATE_HOME=home + '/state', XDG_CACHE_HOME=home + '/cache', TERM='dumb',
                PATH=os.path.dirname(SINKD) + ':' + os.path.dirname(SINK) + ':' + env['PATH'])
     env.update(more or {})
+    _shut_out_the_systems_daemon(home)
     return env
+
+
+def _shut_out_the_systems_daemon(home):
+    """A socket at which nobody listens: without any of its own, a client would turn to the system's daemon."""
+    path = home + '/sinkd/sinkd.sock'
+    if os.path.lexists(path):
+        return
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    try:
+        with socket.socket(socket.AF_UNIX) as nobody:
+            nobody.bind(path)
+    except OSError:
+        pass  # a daemon came first
 
 
 class Refused(Exception):
