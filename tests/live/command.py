@@ -114,6 +114,7 @@ def interrupting_a_question_stops_its_answer():
         except live.Refused:
             return False
     live.eventually(answering, 'it answers')
+    assert os.read(child.stdout.fileno(), 1), 'and it is seen'  # from here on the client minds its signals
     child.send_signal(signal.SIGINT)
     assert child.wait(live.WAIT) == 130, child.stderr.read()
     live.eventually(lambda: client.call('show', conversation='int')['conversation']['state'] == 'idle', 'it stopped')

@@ -44,8 +44,7 @@ static void bed_free(struct bed *bed)
 	bed->b->close(bed->d);
 }
 
-static const int32_t mark_id = 1;
-static const int32_t zeros[128]; /* tokens that are no marks */
+static const int32_t mark_id = 1, zeros[128]; /* and tokens that are no marks */
 
 static struct kv *cache_new(struct bed *bed, const char *policy, size_t step, int64_t limit)
 {
@@ -398,8 +397,7 @@ static void pages_out_of_sight_go_back(void **state)
 	} cases[] = {
 		/* pinned, the window's ring, and marks: 8 kept, and few among the last 60 + 2 * 8 tokens */
 		{ "separator:4,8,60", 1 + 3 + 2 },
-		/* a sequence has at most 41 tokens here */
-		{ "anchor:4,8,200", 1 + 2 + 2 },
+		{ "anchor:4,8,200", 1 + 2 + 2 }, /* a sequence has at most 41 tokens here */
 	};
 	struct bed bed = bed_new(PAGES);
 
@@ -513,8 +511,8 @@ static void policies_with_marks_need_them(void **state)
 	struct kv_options o = { .step = 16 };
 	struct bed bed = bed_new(PAGES);
 	const int32_t bad = -1;
-	struct kv *kv = NULL;
 	struct err e = { 0 };
+	struct kv *kv;
 
 	(void)state;
 	assert_int_equal(policy_parse("separator:4,6,20", &o.policy, NULL), 0);
