@@ -196,7 +196,7 @@ static void report_scores(const struct bench *o, const struct model *m, const st
 	report_number(&r, "ppl", 5, exp(bench_mean(x, n)));
 	report_number(&r, "ppl_second_half", 5, exp(bench_mean(x + n / 2, n - n / 2)));
 	report_number(&r, "seconds", 3, s->seconds);
-	report_number(&r, "tokens_per_s", 2, (double)n / s->seconds);
+	report_number(&r, "tokens_per_s", 2, (double)(policy_begins_anew(&o->chosen) ? n : s->count) / s->seconds);
 	report_count(&r, "cache_bytes", (int64_t)info.bytes);
 	report_count(&r, "resident_kib_first", s->resident_first);
 	report_count(&r, "resident_kib_last", s->resident_last);
