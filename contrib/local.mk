@@ -2,9 +2,13 @@
 EXTRA_DIST += \
 	contrib/README.md \
 	contrib/bench/README.md \
+	contrib/bench/memory.svg \
+	contrib/bench/perplexity.svg \
 	contrib/bench/picture.gp \
 	contrib/bench/run \
+	contrib/bench/streameval.svg \
 	contrib/bench/table.py \
+	contrib/bench/time.svg \
 	contrib/lib.sh \
 	contrib/quickstart \
 	contrib/selftest
