@@ -108,6 +108,33 @@ bool cursor_begin(struct cursors *all, const char *name, int64_t number, int64_t
 	return true;
 }
 
+void cursor_back(struct cursors *all, struct cursor *c, int64_t seq)
+{
+	static const char text[] = "The daemon has lost events of this conversation that were seen here.";
+	struct sink_reply *r;
+	const void *frame;
+	size_t size;
+	struct out *o;
+
+	c->ahead = false;
+	c->seq = seq;
+	if (out_new(&o, NULL))
+		return;
+	out_map(o, NULL);
+	out_str(o, "ev", "error");
+	out_str(o, "conversation", c->name);
+	out_int(o, "seq", seq - 1);
+	out_str(o, "code", "egone");
+	out_str(o, "text", text);
+	out_end(o);
+	frame = out_data(o, &size);
+	if (out_ok(o) && !reply_new(frame, size, &r, NULL)) {
+		r->cursor = c->id;
+		reply_push(&all->events, r);
+	}
+	out_free(o);
+}
+
 void cursor_all_lost(struct cursors *all)
 {
 	for (struct cursor *c = all->list; c; c = c->next) {

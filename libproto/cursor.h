@@ -21,6 +21,7 @@ struct cursor {
 	int64_t credit;	  /* bytes that may be under way */
 	int64_t taken;	  /* bytes taken by the reader and not granted again yet */
 	uint64_t request; /* the attach that is under way to come back; 0 when none is */
+	bool ahead;	  /* of the log, which has lost events: to come back at its end */
 };
 
 struct cursors {
@@ -43,6 +44,12 @@ struct cursor *cursor_numbered(const struct cursors *all, int64_t number);
  * replaced, its events that were not taken are dropped, and those among the strays are taken in. False without memory.
  */
 bool cursor_begin(struct cursors *all, const char *name, int64_t number, int64_t seq, int64_t credit);
+
+/*
+ * Goes on at `seq`, before the cursor, because the daemon has lost the events that the reader saw there. It is told by
+ * an error event with code egone, whose seq is that before the next one.
+ */
+void cursor_back(struct cursors *all, struct cursor *c, int64_t seq);
 
 /* Ends an attachment. With `drop` its events that were not taken go as well. */
 void cursor_end(struct cursors *all, struct cursor *c, bool drop);

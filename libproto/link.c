@@ -20,7 +20,7 @@
 
 #include <zmq.h>
 
-enum { PAUSE_LEAST = 50, PAUSE_MOST = 2000 };	   /* ms between attempts, doubled each time */
+enum { PAUSE_LEAST = 20, PAUSE_MOST = 2000 };	   /* ms between attempts, doubled each time */
 enum { NEVER_BY_ITSELF = 3600 * 1000 };		   /* ms until ZeroMQ's own attempt, which thus never comes */
 enum { HEARTBEAT = 5000, HEARTBEAT_LOST = 15000 }; /* ms; over TCP only, where a dead peer is silent */
 

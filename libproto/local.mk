@@ -18,7 +18,7 @@ lib_LTLIBRARIES += libproto/libsink.la
 libproto_libsink_la_SOURCES = $(sink_sources)
 libproto_libsink_la_CPPFLAGS = $(proto_cppflags) $(ZMQ_CFLAGS)
 libproto_libsink_la_CFLAGS = $(proto_cflags)
-libproto_libsink_la_LDFLAGS = $(AM_LDFLAGS) -version-info 0:0:0 -export-symbols-regex '^sink_'
+libproto_libsink_la_LDFLAGS = $(AM_LDFLAGS) -version-info 1:0:1 -export-symbols-regex '^sink_'
 libproto_libsink_la_LIBADD = libproto/libmsg.la $(ZMQ_LIBS)
 sink_sources = \
 	libproto/cursor.c \

@@ -5,9 +5,14 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
+
+#include "cursor.h"
 
 struct sink_args {
 	struct out *out;
+	int depth;  /* maps and arrays that are open inside */
+	bool keyed; /* the caller gave a key */
 };
 
 /* ---- arguments ---- */
@@ -32,49 +37,143 @@ void sink_args_free(struct sink_args *a)
 	free(a);
 }
 
-struct out *args_out(struct sink_args *a)
+/* Where the next value goes. A key of the request itself is noticed: the library adds none of its own then. */
+static struct out *at(struct sink_args *a, const char *key)
 {
+	if (a->depth == 0 && key && strcmp(key, "key") == 0)
+		a->keyed = true;
 	return a->out;
 }
 
 void sink_args_str(struct sink_args *a, const char *key, const char *value)
 {
-	out_str(a->out, key, value);
+	out_str(at(a, key), key, value);
 }
 
 void sink_args_strn(struct sink_args *a, const char *key, const char *value, size_t len)
 {
-	out_strn(a->out, key, value, len);
+	out_strn(at(a, key), key, value, len);
 }
 
 void sink_args_int(struct sink_args *a, const char *key, int64_t value)
 {
-	out_int(a->out, key, value);
+	out_int(at(a, key), key, value);
 }
 
 void sink_args_float(struct sink_args *a, const char *key, double value)
 {
-	out_float(a->out, key, value);
+	out_float(at(a, key), key, value);
 }
 
 void sink_args_bool(struct sink_args *a, const char *key, bool value)
 {
-	out_bool(a->out, key, value);
+	out_bool(at(a, key), key, value);
+}
+
+void sink_args_bin(struct sink_args *a, const char *key, const void *data, size_t size)
+{
+	out_bin(at(a, key), key, data, size);
 }
 
 void sink_args_map(struct sink_args *a, const char *key)
 {
-	out_map(a->out, key);
+	out_map(at(a, key), key);
+	a->depth++;
 }
 
 void sink_args_array(struct sink_args *a, const char *key)
 {
-	out_array(a->out, key);
+	out_array(at(a, key), key);
+	a->depth++;
 }
 
 void sink_args_end(struct sink_args *a)
 {
 	out_end(a->out);
+	a->depth--;
+}
+
+/* ---- requests ---- */
+
+/* What becomes of a request whose connection is lost before its reply. */
+enum again {
+	AGAIN_KEYED,	/* it changes something: sent again, a key keeps it from being carried out twice */
+	AGAIN_HARMLESS, /* twice it does no more than once: sent again as it is */
+	AGAIN_NEVER,	/* it is about this connection, or this daemon alone */
+};
+
+/* Verbs that are not named here get a key; so do those of a newer daemon. */
+static enum again again_of(const char *op)
+{
+	static const struct {
+		const char *op;
+		enum again again;
+	} rows[] = {
+		{ "list", AGAIN_HARMLESS },	  { "show", AGAIN_HARMLESS },	   { "log", AGAIN_HARMLESS },
+		{ "search", AGAIN_HARMLESS },	  { "status", AGAIN_HARMLESS },	   { "models", AGAIN_HARMLESS },
+		{ "tokenize", AGAIN_HARMLESS },	  { "score", AGAIN_HARMLESS },	   { "stop", AGAIN_HARMLESS },
+		{ "detokenize", AGAIN_HARMLESS }, { "attach", AGAIN_HARMLESS },	   { "bundle", AGAIN_HARMLESS },
+		{ "bundle_new", AGAIN_HARMLESS }, { "hello", AGAIN_NEVER },	   { "detach", AGAIN_NEVER },
+		{ "credit", AGAIN_NEVER },	  { "shutdown", AGAIN_NEVER },	   { "bundle_read", AGAIN_NEVER },
+		{ "bundle_write", AGAIN_NEVER },  { "bundle_close", AGAIN_NEVER },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (strcmp(rows[i].op, op) == 0)
+			return rows[i].again;
+	return AGAIN_KEYED;
+}
+
+/* 1 .. 2^63 - 1. */
+static int random_key(int64_t *key, struct err *e)
+{
+	uint64_t bits;
+
+	if (getrandom(&bits, sizeof(bits), 0) != sizeof(bits))
+		return err_set(e, SINK_EIO, "The system gives no random number.");
+	*key = (int64_t)(bits >> 1);
+	if (!*key)
+		*key = 1;
+	return 0;
+}
+
+/* The frame is ours, but its fields are the caller's: what the call asks for is read back from it. */
+static int read_back(const char *op, struct request *q, struct err *e)
+{
+	const struct val *root;
+	struct msg *m;
+	int rc = msg_parse(q->frame, q->size, &m, e);
+
+	if (rc == SINK_EFORMAT && e)
+		e->code = SINK_EINVAL; /* here it is the caller's mistake, not a peer's */
+	if (rc)
+		return rc == SINK_EFORMAT ? SINK_EINVAL : rc;
+	root = msg_root(m);
+	q->repeat = again_of(op) == AGAIN_HARMLESS || val_get(root, "key");
+	q->attaches = strcmp(op, "attach") == 0 || val_bool(val_get(root, "attach"), false);
+	q->credit = val_int(val_get(root, "credit"), CURSOR_CREDIT);
+	msg_free(m);
+	return 0;
+}
+
+int args_finish(struct sink_args *a, const char *op, uint64_t id, struct request *ret, struct err *e)
+{
+	int64_t key = 0;
+	int rc = 0;
+
+	out_str(a->out, "op", op);
+	out_int(a->out, "id", (int64_t)id);
+	if (!a->keyed && again_of(op) == AGAIN_KEYED)
+		rc = random_key(&key, e);
+	if (key)
+		out_int(a->out, "key", key);
+	out_end(a->out);
+	if (!rc)
+		rc = out_check(a->out, e);
+	if (rc)
+		return rc;
+	ret->frame = out_data(a->out, &ret->size);
+	return read_back(op, ret, e);
 }
 
 /* ---- replies ---- */
@@ -225,6 +324,11 @@ bool sink_has(const struct sink_reply *r, const char *path)
 const char *sink_str(const struct sink_reply *r, const char *path, size_t *len)
 {
 	return val_str(at_path(r, path), len);
+}
+
+const void *sink_bin(const struct sink_reply *r, const char *path, size_t *size)
+{
+	return val_bin(at_path(r, path), size);
 }
 
 int64_t sink_int(const struct sink_reply *r, const char *path, int64_t otherwise)

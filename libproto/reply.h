@@ -35,7 +35,19 @@ void reply_push(struct reply_queue *q, struct sink_reply *r);
 struct sink_reply *reply_pop(struct reply_queue *q);	 /* NULL when empty; the caller's */
 void reply_drop(struct reply_queue *q, uint64_t cursor); /* frees the events of one attachment */
 
-/* The request's frame being built. */
-struct out *args_out(struct sink_args *a);
+/* A request that is whole, and what the library must know of it. */
+struct request {
+	const void *frame; /* lives as long as its arguments */
+	size_t size;
+	bool repeat;   /* sent twice it is carried out once, so that it may be sent again after a loss */
+	bool attaches; /* its reply may name an attachment, or where to attach */
+	int64_t credit;
+};
+
+/*
+ * Completes a request: `op`, `id` and, where the verb changes something and the caller gave none, a random `key`.
+ * SINK_EINVAL for arguments that are no whole map, SINK_ENOMEM, SINK_EIO when the system gives no random number.
+ */
+int args_finish(struct sink_args *a, const char *op, uint64_t id, struct request *ret, struct err *e);
 
 #endif

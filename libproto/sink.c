@@ -20,12 +20,8 @@
 struct call {
 	uint64_t id;
 	const char *op;
-	bool repeat;   /* carried out twice it does no more than once */
-	bool attaches; /* its reply may name an attachment */
+	struct request req;
 	bool sent, done;
-	int64_t credit;
-	const void *frame;
-	size_t size;
 	struct sink_reply *reply;
 };
 
@@ -36,7 +32,8 @@ struct sink {
 	struct err refused; /* why the daemon refused hello for now, such as SINK_EBUSY */
 	char *client;
 	struct sink_reply *hello;
-	bool ready; /* hello is answered */
+	bool ready;   /* hello is answered */
+	bool leaving; /* the daemon has said bye: what can wait is for the next one */
 	uint64_t last_id, hello_id;
 	int64_t request_most; /* bytes that the daemon takes; 0 when it does not say */
 	struct call *call;    /* NULL between calls */
@@ -153,7 +150,7 @@ static void send_credit(struct sink *s, struct cursor *cur)
 	cur->taken = 0;
 }
 
-/* Comes back at the cursor, after a loss or a gap. */
+/* Comes back at the cursor, after a loss or a gap; or, where that is ahead of the log, at the log's end. */
 static void send_attach(struct sink *s, struct cursor *cur)
 {
 	struct out *o;
@@ -166,7 +163,8 @@ static void send_attach(struct sink *s, struct cursor *cur)
 	if (!o)
 		return;
 	out_str(o, "conversation", cur->name);
-	out_int(o, "from", cur->seq);
+	if (!cur->ahead)
+		out_int(o, "from", cur->seq);
 	out_int(o, "credit", cur->credit);
 	end_request(s, o);
 }
@@ -203,17 +201,25 @@ static void resolve(struct sink *s, struct sink_reply *r)
 {
 	struct call *c = s->call;
 	const char *name = sink_str(r, "conversation.name", NULL);
+	int64_t number = sink_int(r, "attachment", 0);
 	struct cursor *cur;
 
+	if (r->error.code == SINK_EBUSY && s->leaving && c->req.repeat) {
+		c->sent = false; /* the next daemon is asked */
+		sink_reply_free(r);
+		return;
+	}
 	c->reply = r;
 	c->done = true;
-	if (!c->attaches || !name || !sink_has(r, "attachment"))
+	if (!c->req.attaches || !name || !sink_has(r, "seq"))
 		return;
 	cur = cursor_named(&s->cursors, name);
-	if (cur && cur->number && strcmp(c->op, "attach") != 0)
+	if (cur && (cur->number || cur->request) && strcmp(c->op, "attach") != 0)
 		return; /* a say leaves an attachment where it is */
-	if (!cursor_begin(&s->cursors, name, sink_int(r, "attachment", 0), sink_int(r, "seq", 0), c->credit))
+	if (!cursor_begin(&s->cursors, name, number, sink_int(r, "seq", 0), c->req.credit))
 		err_set(&r->error, SINK_ENOMEM, "There is no memory for an attachment.");
+	else if (!number) /* the reply to an earlier connection, which was kept for its key */
+		send_attach(s, cursor_named(&s->cursors, name));
 }
 
 /* The answer to an attach that was to bring us back. */
@@ -224,6 +230,13 @@ static void came_back(struct sink *s, struct cursor *cur, const struct sink_repl
 	cur->request = 0;
 	if (!r->error.code) {
 		cur->number = sink_int(r, "attachment", 0);
+		if (cur->ahead)
+			cursor_back(&s->cursors, cur, sink_int(r, "seq", cur->seq));
+		return;
+	}
+	if (r->error.code == SINK_EINVAL && !cur->ahead) {
+		cur->ahead = true;
+		send_attach(s, cur);
 		return;
 	}
 	news = reply_new_error(&r->error);
@@ -252,6 +265,13 @@ static void take_reply(struct sink *s, struct sink_reply *r)
 	sink_reply_free(r);
 }
 
+static bool is_bye(const struct sink_reply *r)
+{
+	const char *ev = sink_str(r, "ev", NULL);
+
+	return ev && strcmp(ev, "bye") == 0 && !sink_has(r, "conversation");
+}
+
 static void dispatch(struct sink *s, const void *frame, size_t size)
 {
 	struct sink_reply *r;
@@ -268,7 +288,8 @@ static void dispatch(struct sink *s, const void *frame, size_t size)
 		take_reply(s, r);
 		return;
 	}
-	gap = cursor_event(&s->cursors, r, size, s->call && s->call->attaches);
+	s->leaving |= is_bye(r);
+	gap = cursor_event(&s->cursors, r, size, s->call && s->call->req.attaches);
 	if (gap && s->ready)
 		send_attach(s, gap);
 }
@@ -276,6 +297,7 @@ static void dispatch(struct sink *s, const void *frame, size_t size)
 static void lost(struct sink *s)
 {
 	s->ready = false;
+	s->leaving = false;
 	s->hello_id = 0;
 	cursor_all_lost(&s->cursors);
 }
@@ -365,42 +387,6 @@ void sink_close(struct sink *s)
 
 /* ---- calls ---- */
 
-/* Verbs that change nothing, or nothing more the second time: they are sent again when a connection was lost. */
-static bool is_repeatable(const char *op)
-{
-	static const char *const verbs[] = { "list",   "show",	   "log",   "stop",   "attach",
-					     "status", "tokenize", "score", "models", "detokenize" };
-
-	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
-		if (strcmp(verbs[i], op) == 0)
-			return true;
-	return false;
-}
-
-/* The frame is ours, but its fields are the caller's: what the call asks for is read back from it. */
-static int read_back(struct sink *s, struct call *c)
-{
-	const struct val *root;
-	struct msg *m;
-	bool attach = strcmp(c->op, "attach") == 0;
-	int rc;
-
-	if (s->request_most > 0 && c->size > (size_t)s->request_most)
-		return err_set(&s->err, SINK_EINVAL, "The request has %zu bytes; the daemon takes %" PRId64 ".",
-			       c->size, s->request_most);
-	rc = msg_parse(c->frame, c->size, &m, &s->err);
-	if (rc == SINK_EFORMAT)
-		return s->err.code = SINK_EINVAL; /* here it is the caller's mistake, not a peer's */
-	if (rc)
-		return rc;
-	root = msg_root(m);
-	c->repeat = is_repeatable(c->op);
-	c->attaches = attach || val_bool(val_get(root, "attach"), false);
-	c->credit = val_int(val_get(root, "credit"), CURSOR_CREDIT);
-	msg_free(m);
-	return 0;
-}
-
 /* Ends the wait when the news say so; 0 to go on waiting. */
 static int check_wait(struct sink *s, struct call *c, enum link_news news, int64_t deadline)
 {
@@ -408,7 +394,7 @@ static int check_wait(struct sink *s, struct call *c, enum link_news news, int64
 		return err_set(&s->err, s->fatal.code, "%s", s->fatal.text);
 	if (news == LINK_LOST && c->sent) {
 		c->sent = false;
-		if (!c->repeat)
+		if (!c->req.repeat)
 			return err_set(
 				&s->err, SINK_ECONN,
 				"The connection was lost before \"%s\" was answered: it may have been carried out.",
@@ -428,8 +414,8 @@ static int wait_for(struct sink *s, struct call *c, int64_t deadline)
 	int rc = 0;
 
 	while (!c->done && !rc) {
-		if (s->ready && !c->sent) {
-			rc = link_send(s->link, c->frame, c->size, &s->err);
+		if (s->ready && !c->sent && !(s->leaving && c->req.repeat)) {
+			rc = link_send(s->link, c->req.frame, c->req.size, &s->err);
 			c->sent = !rc;
 			if (rc == SINK_ECONN)
 				rc = 0; /* the loss is about to be told */
@@ -448,15 +434,12 @@ static int wait_for(struct sink *s, struct call *c, int64_t deadline)
 }
 
 /* A detach by hand ends the library's part as well. */
-static void detached(struct sink *s, const struct out *o)
+static void detached(struct sink *s, const struct request *q)
 {
-	const void *frame;
-	size_t size;
 	struct msg *m;
 	struct cursor *cur;
 
-	frame = out_data(o, &size);
-	if (msg_parse(frame, size, &m, NULL))
+	if (msg_parse(q->frame, q->size, &m, NULL))
 		return;
 	cur = cursor_numbered(&s->cursors, val_int(val_get(msg_root(m), "attachment"), -1));
 	if (cur)
@@ -464,8 +447,8 @@ static void detached(struct sink *s, const struct out *o)
 	msg_free(m);
 }
 
-/* The call with its frame complete. NULL on failure, with s->err set. */
-static struct sink_reply *call_out(struct sink *s, struct call *c, struct out *o, int64_t deadline)
+/* NULL on failure, with s->err set. */
+static struct sink_reply *call_with(struct sink *s, struct call *c, struct sink_args *args, int64_t deadline)
 {
 	int rc;
 
@@ -474,14 +457,13 @@ static struct sink_reply *call_out(struct sink *s, struct call *c, struct out *o
 		return NULL;
 	}
 	c->id = ++s->last_id;
-	out_str(o, "op", c->op);
-	out_int(o, "id", (int64_t)c->id);
-	out_end(o);
-	if (out_check(o, &s->err))
+	if (args_finish(args, c->op, c->id, &c->req, &s->err))
 		return NULL;
-	c->frame = out_data(o, &c->size);
-	if (read_back(s, c))
+	if (s->request_most > 0 && c->req.size > (size_t)s->request_most) {
+		err_set(&s->err, SINK_EINVAL, "The request has %zu bytes; the daemon takes %" PRId64 ".", c->req.size,
+			s->request_most);
 		return NULL;
+	}
 	s->call = c;
 	rc = wait_for(s, c, deadline);
 	s->call = NULL;
@@ -491,7 +473,7 @@ static struct sink_reply *call_out(struct sink *s, struct call *c, struct out *o
 		return NULL;
 	}
 	if (strcmp(c->op, "detach") == 0)
-		detached(s, o);
+		detached(s, &c->req);
 	return c->reply;
 }
 
@@ -504,7 +486,7 @@ struct sink_reply *sink_call(struct sink *s, const char *op, struct sink_args *a
 	if (!args)
 		args = sink_args_new();
 	if (args)
-		r = call_out(s, &c, args_out(args), link_deadline(timeout_ms));
+		r = call_with(s, &c, args, link_deadline(timeout_ms));
 	else
 		err_set(&s->err, SINK_ENOMEM, "There is no memory for a request.");
 	sink_args_free(args);

@@ -63,6 +63,7 @@ SINK_API void sink_args_strn(struct sink_args *a, const char *key, const char *v
 SINK_API void sink_args_int(struct sink_args *a, const char *key, int64_t value);
 SINK_API void sink_args_float(struct sink_args *a, const char *key, double value);
 SINK_API void sink_args_bool(struct sink_args *a, const char *key, bool value);
+SINK_API void sink_args_bin(struct sink_args *a, const char *key, const void *data, size_t size);
 SINK_API void sink_args_map(struct sink_args *a, const char *key);   /* until sink_args_end() */
 SINK_API void sink_args_array(struct sink_args *a, const char *key); /* until sink_args_end(); values take key NULL */
 SINK_API void sink_args_end(struct sink_args *a);
@@ -70,9 +71,14 @@ SINK_API void sink_args_end(struct sink_args *a);
 /*
  * Calls a verb and waits for its reply, at most timeout_ms (-1: for ever); `args` (may be NULL) is freed in every case.
  * NULL on failure: the daemon's own code and text; SINK_EINVAL for arguments that are no whole map or too long;
- * SINK_ETIMEDOUT; SINK_ECONN. While there is no connection it waits for one. When the connection is lost before the
- * reply, a verb that changes nothing (and attach, stop) is sent again; for another one SINK_ECONN tells that it may
- * have been carried out. Events that arrive meanwhile are kept for sink_event().
+ * SINK_ETIMEDOUT; SINK_ECONN. While there is no connection, or the daemon has said `bye`, it waits for the next one.
+ *
+ * A verb is carried out once, whatever happens to the connection or the daemon: one that changes something is given a
+ * random `key` unless the caller gave it, by which the daemon knows it again, and after a loss the request is sent
+ * again within the time limit. When that is over (SINK_ECONN, SINK_ETIMEDOUT) it may have been carried out; calling
+ * again with a key of one's own tells. Not sent again are requests with a `key` of nil, and verbs about the connection
+ * or the one daemon (detach, credit, bundle_read, bundle_write, bundle_close, shutdown): there SINK_ECONN tells of the
+ * loss. Events that arrive meanwhile are kept for sink_event().
  */
 SINK_API struct sink_reply *sink_call(struct sink *s, const char *op, struct sink_args *args, int timeout_ms);
 
@@ -80,7 +86,8 @@ SINK_API struct sink_reply *sink_call(struct sink *s, const char *op, struct sin
  * Attaches to a conversation from event `from` on (-1: from the next one). Returns 0 or a negative code; afterwards its
  * events come from sink_event(), over all reconnects, until sink_detach() or its `removed` event. Attaching again moves
  * the attachment; events that were not taken yet are dropped. A say, regenerate or generate called with attach=true
- * attaches from its own first event, and leaves an attachment that there is where it is.
+ * attaches from its own first event, and leaves an attachment that there is where it is; so it is when the call was
+ * sent again after a loss.
  */
 SINK_API int sink_attach(struct sink *s, const char *conversation, int64_t from, int timeout_ms);
 
@@ -93,6 +100,8 @@ SINK_API int sink_detach(struct sink *s, const char *conversation);
  * (SINK_EGONE) or its conversation was not found again (SINK_ENOENT), while others go on; or the connection is of no
  * use any more, and stays so (SINK_EPROTO: another version, SINK_EFORMAT: what came is no message). Besides the events
  * of conversations there is `bye`, which has neither `conversation` nor `seq`: the daemon ends, and will be waited for.
+ * An `error` event with code `egone` is the library's own word that the daemon came back without events that were seen
+ * here, since its disk was full; the attachment goes on behind the event's `seq`.
  */
 SINK_API struct sink_reply *sink_event(struct sink *s, int timeout_ms);
 
@@ -105,13 +114,14 @@ SINK_API bool sink_connected(const struct sink *s);
  */
 SINK_API void sink_reply_free(struct sink_reply *r); /* NULL is fine */
 SINK_API bool sink_has(const struct sink_reply *r, const char *path);
-SINK_API const char *sink_str(const struct sink_reply *r, const char *path, size_t *len); /* NULL: no string there */
+SINK_API const char *sink_str(const struct sink_reply *r, const char *path, size_t *len);  /* NULL: no string there */
+SINK_API const void *sink_bin(const struct sink_reply *r, const char *path, size_t *size); /* NULL: no bytes there */
 SINK_API int64_t sink_int(const struct sink_reply *r, const char *path, int64_t otherwise);
 SINK_API double sink_float(const struct sink_reply *r, const char *path, double otherwise);
 SINK_API bool sink_bool(const struct sink_reply *r, const char *path, bool otherwise);
 SINK_API size_t sink_count(const struct sink_reply *r, const char *path); /* elements of an array or map */
 
-/* The reply or event as one line of JSON; the caller frees it with free(). NULL without memory. */
+/* The reply or event as one line of JSON, bytes as base64; the caller frees it with free(). NULL without memory. */
 SINK_API char *sink_json(const struct sink_reply *r);
 
 #ifdef __cplusplus

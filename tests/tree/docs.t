@@ -90,7 +90,7 @@ fi
 
 # The protocol's page and the manual of it name the same verbs and events.
 page sink-protocol.7 >"$work/page"
-sed -n '/^## Verbs/,/^## /s/^| `\([a-z]*\)` |.*/\1/p; /^## Events/,$s/^| `\([a-z]*\)` |.*/\1/p' \
+sed -n '/^## Verbs/,/^## /s/^| `\([a-z_]*\)` |.*/\1/p; /^## Events/,$s/^| `\([a-z]*\)` |.*/\1/p' \
 	"$top_srcdir/libproto/README.md" | sort -u >"$work/protocol"
 for word in $(cat "$work/protocol"); do
 	grep -qwE "$word" "$work/page" || echo "$word"

@@ -35,6 +35,7 @@ struct fake {
 	char die_on[32]; /* one verb that ends the connection; guarded by the order of calls in a test */
 	struct peer peers[PEERS];
 	int peer_count, last_attachment;
+	int64_t known_key, known_from; /* of the latest `say` that was carried out */
 };
 
 static void bind_again(struct fake *f)
@@ -180,6 +181,10 @@ static void attach(struct fake *f, struct peer *p, int64_t id, const struct val 
 		reply_error(f, p, id, "egone", "The cursor is before the oldest event.");
 		return;
 	}
+	if (from > f->knobs.last + 1) {
+		reply_error(f, p, id, "einval", "The cursor is ahead of the log.");
+		return;
+	}
 	if (!stay || !p->attachment) {
 		p->attachment = ++f->last_attachment;
 		p->cursor = (int)from;
@@ -228,6 +233,58 @@ static void answer_held(struct fake *f, struct peer *p)
 	p->held = 0;
 }
 
+static void carry_out(struct fake *f, const struct val *m)
+{
+	f->knobs.says++;
+	f->knobs.last += 3;
+	f->known_key = val_int(val_get(m, "key"), 0);
+	f->known_from = val_int(val_get(m, "from"), 0);
+}
+
+/* A key that it knows gets the reply of the first time, which names no attachment. */
+static void say(struct fake *f, struct peer *p, int64_t id, const struct val *m)
+{
+	int64_t key = val_int(val_get(m, "key"), 0);
+	struct out *o;
+
+	f->knobs.last_key = key;
+	if (!key || key != f->known_key) {
+		carry_out(f, m);
+		attach(f, p, id, m, true);
+		return;
+	}
+	f->knobs.again++;
+	o = begin_ok(id);
+	out_map(o, "conversation");
+	out_str(o, "name", "sea");
+	out_end(o);
+	out_int(o, "seq", f->known_from);
+	end_ok(f, p, o);
+}
+
+static void send_bye(struct fake *f, struct peer *p)
+{
+	struct out *o = begin();
+
+	out_str(o, "ev", "bye");
+	out_str(o, "reason", "The daemon ends.");
+	send_out(f, p, o);
+}
+
+static void list(struct fake *f, struct peer *p, int64_t id)
+{
+	f->knobs.lists++;
+	if (!f->knobs.stopping) {
+		end_ok(f, p, begin_ok(id));
+		return;
+	}
+	send_bye(f, p);
+	reply_error(f, p, id, "ebusy", "The daemon is stopping.");
+	usleep(20000); /* what was sent last arrives before the end */
+	f->knobs.stopping = false;
+	f->knobs.hang_up = true;
+}
+
 /* The verbs that are the daemon's own. */
 static void serve(struct fake *f, struct peer *p, const char *op, int64_t id, const struct val *m)
 {
@@ -239,9 +296,7 @@ static void serve(struct fake *f, struct peer *p, const char *op, int64_t id, co
 	} else if (strcmp(op, "attach") == 0) {
 		attach(f, p, id, m, false);
 	} else if (strcmp(op, "say") == 0) {
-		f->knobs.says++;
-		f->knobs.last += 3;
-		attach(f, p, id, m, true);
+		say(f, p, id, m);
 	} else if (strcmp(op, "echo") == 0) {
 		o = begin_ok(id);
 		out_val(o, "request", m);
@@ -260,11 +315,12 @@ static void take_request(struct fake *f, struct peer *p, const struct val *m)
 
 	if (!op || f->knobs.silent)
 		return;
-	if (strcmp(op, "list") == 0)
-		f->knobs.lists++;
 	if (strcmp(op, f->die_on) == 0) {
 		f->die_on[0] = '\0';
-		f->knobs.says += strcmp(op, "say") == 0;
+		f->knobs.lists += strcmp(op, "list") == 0;
+		f->knobs.last_key = val_int(val_get(m, "key"), 0);
+		if (f->knobs.done_once)
+			carry_out(f, m);
 		f->knobs.hang_up = true;
 		return;
 	}
@@ -277,7 +333,7 @@ static void take_request(struct fake *f, struct peer *p, const struct val *m)
 		p->attachment = 0;
 		end_ok(f, p, begin_ok(id));
 	} else if (strcmp(op, "list") == 0) {
-		end_ok(f, p, begin_ok(id));
+		list(f, p, id);
 	} else {
 		serve(f, p, op, id, m);
 	}
@@ -322,7 +378,6 @@ static void misbehave(struct fake *f)
 	}
 	for (int i = 0; i < f->peer_count; i++) {
 		struct peer *p = &f->peers[i];
-		struct out *o;
 
 		if (f->knobs.garbage) {
 			zmq_send(f->sock, p->id, p->id_len, ZMQ_SNDMORE);
@@ -330,12 +385,8 @@ static void misbehave(struct fake *f)
 		}
 		if (f->knobs.too_slow && p->attachment)
 			send_too_slow(f, p);
-		if (f->knobs.bye) {
-			o = begin();
-			out_str(o, "ev", "bye");
-			out_str(o, "reason", "The daemon ends.");
-			send_out(f, p, o);
-		}
+		if (f->knobs.bye)
+			send_bye(f, p);
 	}
 	if (f->peer_count > 0)
 		f->knobs.garbage = f->knobs.bye = f->knobs.too_slow = false;

@@ -28,9 +28,13 @@ struct fake_knobs {
 	atomic_bool away;      /* while set, it does not come back after hanging up */
 	atomic_bool garbage;   /* sends a frame that is no message to everybody, once */
 	atomic_bool bye;       /* sends `bye` to everybody, once */
+	atomic_bool stopping;  /* the next `list` is answered as while it ends: bye, ebusy, and it hangs up */
+	atomic_bool done_once; /* a `say` that it dies on was carried out before */
 	atomic_bool too_slow;  /* tells every reader that its next event is gone, once */
 
 	atomic_int hellos, attaches, detaches, says, lists;
+	atomic_int again;	   /* `say` whose key was known */
+	atomic_llong last_key;	   /* of the latest `say`; 0 when it had none */
 	atomic_long sent, granted; /* bytes of events, and of credit */
 };
 

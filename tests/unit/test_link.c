@@ -88,39 +88,17 @@ static void expect_nothing(struct sink *s)
 	assert_int_equal(sink_error(s), 0);
 }
 
+static struct sink_reply *say(struct sink *s)
+{
+	struct sink_args *a = sink_args_new();
+
+	sink_args_str(a, "conversation", "sea");
+	sink_args_bool(a, "attach", true);
+	sink_args_int(a, "from", 1); /* the fake daemon's way to say where */
+	return sink_call(s, "say", a, WAIT);
+}
+
 /* ---- opening ---- */
-
-static void nobody_there_is_known_at_once(void **state)
-{
-	int64_t began = now_ms();
-
-	(void)state;
-	assert_null(sink_open(endpoint, "test", WAIT));
-	assert_int_equal(sink_error(NULL), SINK_ECONN);
-	assert_non_null(strstr(sink_error_text(NULL), "No such file"));
-	assert_null(sink_open("tcp://127.0.0.1:1", "test", WAIT));
-	assert_int_equal(sink_error(NULL), SINK_ECONN);
-	assert_true(now_ms() - began < WAIT / 4);
-	assert_null(sink_open("http://localhost", "test", WAIT));
-	assert_int_equal(sink_error(NULL), SINK_EINVAL);
-}
-
-static void a_stale_socket_is_nobody(void **state)
-{
-	struct fake *f = fake_start(endpoint);
-	char path[120], aside[130];
-
-	(void)state;
-	snprintf(path, sizeof(path), "%s", endpoint + strlen("ipc://"));
-	snprintf(aside, sizeof(aside), "%s.aside", path);
-	assert_int_equal(rename(path, aside), 0); /* so that the daemon cannot clean it away */
-	fake_stop(f);
-	assert_int_equal(rename(aside, path), 0);
-	assert_null(sink_open(endpoint, "test", WAIT));
-	assert_int_equal(sink_error(NULL), SINK_ECONN);
-	assert_non_null(strstr(sink_error_text(NULL), "refused"));
-	unlink(path);
-}
 
 static void hello_is_said_and_kept(void **state)
 {
@@ -159,70 +137,6 @@ static void a_silent_daemon_times_out(void **state)
 
 /* ---- calls ---- */
 
-static void a_call_carries_its_arguments(void **state)
-{
-	struct scene *t = *state;
-	struct sink_args *a = sink_args_new();
-	struct sink_reply *r;
-	size_t len;
-
-	sink_args_int(a, "n", INT64_MIN);
-	sink_args_map(a, "m");
-	sink_args_float(a, "x", 0.5);
-	sink_args_array(a, "list");
-	sink_args_bool(a, NULL, true);
-	sink_args_strn(a, NULL, "a\0b", 3);
-	sink_args_end(a);
-	sink_args_end(a);
-	r = sink_call(t->sink, "echo", a, WAIT);
-	assert_non_null(r);
-	assert_string_equal(sink_str(r, "request.op", NULL), "echo");
-	assert_true(sink_int(r, "request.n", 0) == INT64_MIN);
-	assert_true(sink_float(r, "request.m.x", 0) == 0.5);
-	assert_true(sink_bool(r, "request.m.list.0", false));
-	assert_memory_equal(sink_str(r, "request.m.list.1", &len), "a\0b", 4);
-	assert_int_equal(len, 3);
-	sink_reply_free(r);
-}
-
-static void an_error_comes_with_code_and_text(void **state)
-{
-	struct scene *t = *state;
-
-	assert_null(sink_call(t->sink, "dance", NULL, WAIT));
-	assert_int_equal(sink_error(t->sink), SINK_EPROTO);
-	assert_string_equal(sink_error_text(t->sink), "There is no such verb.");
-	sink_reply_free(sink_call(t->sink, "list", NULL, WAIT));
-	assert_int_equal(sink_error(t->sink), 0);
-}
-
-static void arguments_that_are_wrong_never_leave(void **state)
-{
-	struct scene *t = *state;
-	struct sink_args *a = sink_args_new();
-	char *big = calloc(1, 100001);
-
-	sink_args_map(a, "open");
-	assert_null(sink_call(t->sink, "echo", a, WAIT));
-	assert_int_equal(sink_error(t->sink), SINK_EINVAL);
-	a = sink_args_new();
-	sink_args_int(a, "id", 7);
-	assert_null(sink_call(t->sink, "echo", a, WAIT));
-	assert_int_equal(sink_error(t->sink), SINK_EINVAL);
-	a = sink_args_new();
-	sink_args_end(a);
-	assert_null(sink_call(t->sink, "echo", a, WAIT));
-	assert_int_equal(sink_error(t->sink), SINK_EINVAL);
-	a = sink_args_new();
-	sink_args_strn(a, "text", big, 100001);
-	assert_null(sink_call(t->sink, "echo", a, WAIT));
-	assert_int_equal(sink_error(t->sink), SINK_EINVAL);
-	assert_non_null(strstr(sink_error_text(t->sink), "100000"));
-	free(big);
-	sink_reply_free(sink_call(t->sink, "list", NULL, WAIT));
-	assert_int_equal(sink_error(t->sink), 0);
-}
-
 static void a_late_reply_is_not_taken_for_another(void **state)
 {
 	struct scene *t = *state;
@@ -238,24 +152,70 @@ static void a_late_reply_is_not_taken_for_another(void **state)
 	wait_until(&t->knobs->detaches, 1); /* the attachment that nobody waited for any more */
 }
 
-static void a_lost_call_is_repeated_only_when_harmless(void **state)
+static void a_lost_call_that_changes_nothing_is_sent_again(void **state)
 {
 	struct scene *t = *state;
-	struct sink_args *a = sink_args_new();
 
 	fake_die_on(t->daemon, "list");
 	sink_reply_free(sink_call(t->sink, "list", NULL, WAIT));
 	assert_int_equal(sink_error(t->sink), 0);
 	assert_int_equal(t->knobs->lists, 2);
 	assert_int_equal(t->knobs->hellos, 2);
+}
+
+/* Whether the loss came before the request was carried out or behind it, it is carried out once. */
+static void a_lost_call_that_changes_something_is_carried_out_once(void **state)
+{
+	struct scene *t = *state;
+	long long first;
+
+	for (int done_once = 0; done_once < 2; done_once++) {
+		struct sink_args *a = sink_args_new();
+
+		t->knobs->done_once = done_once;
+		fake_die_on(t->daemon, "say");
+		sink_args_str(a, "conversation", "sea");
+		t->knobs->away = true;
+		t->knobs->last_key = 0;
+		assert_null(sink_call(t->sink, "say", a, 30)); /* in time nobody comes back */
+		assert_int_equal(sink_error(t->sink), SINK_ECONN);
+		first = t->knobs->last_key;
+		assert_true(first > 0);
+		a = sink_args_new();
+		sink_args_str(a, "conversation", "sea");
+		sink_args_int(a, "key", first);
+		t->knobs->away = false;
+		sink_reply_free(sink_call(t->sink, "say", a, WAIT));
+		assert_int_equal(sink_error(t->sink), 0);
+		assert_true(t->knobs->last_key == first); /* none beside the caller's own */
+		assert_int_equal(t->knobs->says, done_once + 1);
+		assert_int_equal(t->knobs->again, done_once);
+	}
+	fake_die_on(t->daemon, "say");
+	sink_reply_free(say(t->sink));
+	assert_int_equal(sink_error(t->sink), 0);
+	assert_int_equal(t->knobs->says, 3);
+	assert_int_equal(t->knobs->again, 2);
+	assert_true(t->knobs->last_key != first);
+}
+
+static void a_call_without_a_key_or_of_this_connection_is_not_sent_again(void **state)
+{
+	struct scene *t = *state;
+	struct sink_args *a = sink_args_new();
+
 	fake_die_on(t->daemon, "say");
 	sink_args_str(a, "conversation", "sea");
+	sink_args_str(a, "key", NULL);
 	assert_null(sink_call(t->sink, "say", a, WAIT));
 	assert_int_equal(sink_error(t->sink), SINK_ECONN);
 	assert_non_null(strstr(sink_error_text(t->sink), "may have been carried out"));
+	fake_die_on(t->daemon, "shutdown");
+	assert_null(sink_call(t->sink, "shutdown", NULL, WAIT));
+	assert_int_equal(sink_error(t->sink), SINK_ECONN);
 	sink_reply_free(sink_call(t->sink, "list", NULL, WAIT));
 	assert_int_equal(sink_error(t->sink), 0);
-	assert_int_equal(t->knobs->says, 1);
+	assert_int_equal(t->knobs->says, 0);
 }
 
 static void a_call_while_the_daemon_is_away_waits_for_it(void **state)
@@ -394,16 +354,6 @@ static void credit_is_granted_as_events_are_taken(void **state)
 	assert_true(t->knobs->granted - t->knobs->sent <= WINDOW);
 }
 
-static struct sink_reply *say(struct sink *s)
-{
-	struct sink_args *a = sink_args_new();
-
-	sink_args_str(a, "conversation", "sea");
-	sink_args_bool(a, "attach", true);
-	sink_args_int(a, "from", 1); /* the fake daemon's way to say where */
-	return sink_call(s, "say", a, WAIT);
-}
-
 static void say_attaches_in_the_same_step(void **state)
 {
 	struct scene *t = *state;
@@ -421,6 +371,30 @@ static void say_attaches_in_the_same_step(void **state)
 	assert_int_equal(sink_detach(t->sink, "sea"), SINK_ENOENT);
 	t->knobs->last = 15;
 	expect_nothing(t->sink);
+}
+
+/* Its reply names no attachment then: the library attaches at the first event. */
+static void a_say_that_was_lost_behind_its_work_attaches_all_the_same(void **state)
+{
+	struct scene *t = *state;
+	struct sink_reply *r;
+
+	t->knobs->done_once = true;
+	fake_die_on(t->daemon, "say");
+	r = say(t->sink);
+	assert_non_null(r);
+	assert_false(sink_has(r, "attachment"));
+	sink_reply_free(r);
+	expect_events(t->sink, 1, 3);
+	assert_int_equal(t->knobs->says, 1);
+	assert_int_equal(t->knobs->attaches, 1);
+	fake_die_on(t->daemon, "say"); /* one that is attached stays at its cursor */
+	sink_reply_free(say(t->sink));
+	expect_events(t->sink, 4, 6);
+	expect_nothing(t->sink);
+	t->knobs->last = 9;
+	expect_events(t->sink, 7, 9);
+	assert_int_equal(sink_detach(t->sink, "sea"), 0);
 }
 
 static void events_before_the_reply_are_not_lost(void **state)
@@ -496,6 +470,47 @@ static void a_reader_that_was_too_slow_is_told(void **state)
 	assert_int_equal(sink_detach(t->sink, "sea"), SINK_ENOENT);
 }
 
+static void a_daemon_that_lost_events_is_told_once(void **state)
+{
+	struct scene *t = *state;
+	struct sink_reply *ev;
+
+	t->knobs->last = 9;
+	assert_int_equal(sink_attach(t->sink, "sea", 1, WAIT), 0);
+	expect_events(t->sink, 1, 9);
+	t->knobs->last = 5;
+	t->knobs->hang_up = true;
+	ev = sink_event(t->sink, WAIT);
+	assert_non_null(ev);
+	assert_string_equal(sink_str(ev, "ev", NULL), "error");
+	assert_string_equal(sink_str(ev, "code", NULL), "egone");
+	assert_string_equal(sink_str(ev, "conversation", NULL), "sea");
+	assert_int_equal(sink_int(ev, "seq", 0), 5);
+	sink_reply_free(ev);
+	expect_nothing(t->sink);
+	t->knobs->last = 8;
+	expect_events(t->sink, 6, 8);
+	assert_int_equal(sink_detach(t->sink, "sea"), 0);
+}
+
+static void after_bye_the_next_daemon_is_asked(void **state)
+{
+	struct scene *t = *state;
+	struct sink_reply *ev;
+
+	t->knobs->bye = true;
+	ev = sink_event(t->sink, WAIT);
+	assert_string_equal(sink_str(ev, "ev", NULL), "bye");
+	sink_reply_free(ev);
+	assert_null(sink_call(t->sink, "list", NULL, 30));
+	assert_int_equal(sink_error(t->sink), SINK_ETIMEDOUT);
+	assert_int_equal(t->knobs->lists, 0);
+	t->knobs->hang_up = true;
+	sink_reply_free(sink_call(t->sink, "list", NULL, WAIT));
+	assert_int_equal(sink_error(t->sink), 0);
+	assert_int_equal(t->knobs->lists, 1);
+}
+
 static void bye_is_an_event_and_the_way_back_goes_on(void **state)
 {
 	struct scene *t = *state;
@@ -538,16 +553,13 @@ static void another_version_after_a_restart_is_told(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(nobody_there_is_known_at_once),
-		cmocka_unit_test(a_stale_socket_is_nobody),
 		scene_test(hello_is_said_and_kept),
 		scene_test(another_version_is_told),
 		scene_test(a_silent_daemon_times_out),
-		scene_test(a_call_carries_its_arguments),
-		scene_test(an_error_comes_with_code_and_text),
-		scene_test(arguments_that_are_wrong_never_leave),
 		scene_test(a_late_reply_is_not_taken_for_another),
-		scene_test(a_lost_call_is_repeated_only_when_harmless),
+		scene_test(a_lost_call_that_changes_nothing_is_sent_again),
+		scene_test(a_lost_call_that_changes_something_is_carried_out_once),
+		scene_test(a_call_without_a_key_or_of_this_connection_is_not_sent_again),
 		scene_test(a_call_while_the_daemon_is_away_waits_for_it),
 		scene_test(events_come_in_order_and_go_on_live),
 		scene_test(the_descriptor_is_level_triggered),
@@ -556,11 +568,14 @@ int main(void)
 		scene_test(a_lost_or_doubled_event_is_mended),
 		scene_test(credit_is_granted_as_events_are_taken),
 		scene_test(say_attaches_in_the_same_step),
+		scene_test(a_say_that_was_lost_behind_its_work_attaches_all_the_same),
 		scene_test(events_before_the_reply_are_not_lost),
 		scene_test(a_renamed_conversation_is_found_again),
 		scene_test(a_removed_conversation_ends_its_attachment),
 		scene_test(a_cursor_that_fell_off_is_told_once),
 		scene_test(a_reader_that_was_too_slow_is_told),
+		scene_test(a_daemon_that_lost_events_is_told_once),
+		scene_test(after_bye_the_next_daemon_is_asked),
 		scene_test(bye_is_an_event_and_the_way_back_goes_on),
 		scene_test(a_damaged_frame_ends_the_use_of_the_connection),
 		scene_test(another_version_after_a_restart_is_told),

@@ -1,6 +1,6 @@
 /*
- * What libsink's callers read: paths, JSON, and which daemon they reach. Replies come from the daemon of the tests,
- * which repeats what it was sent.
+ * What libsink's callers write and read: arguments, paths, JSON, and which daemon they reach. Replies come from the
+ * daemon of the tests, which repeats what it was sent.
  */
 #include <locale.h>
 #include <math.h>
@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -23,9 +24,17 @@
 enum { WAIT = 20000 };
 
 static char directory[] = "/tmp/sink-test-XXXXXX";
-static char endpoint[100];
+static char endpoint[100], vacant[100]; /* of the daemon; where there is none */
 static struct fake *fake;
 static struct sink *sink;
+
+static int64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
 
 static struct sink_reply *echo(struct sink_args *a)
 {
@@ -130,6 +139,32 @@ static void every_type_has_its_json(void **state)
 		       "\"i\":-9223372036854775808,\"t\":true,\"f\":false,\"n\":null,\"empty\":{},\"list\":[]");
 }
 
+static void bytes_come_back_as_they_were(void **state)
+{
+	struct sink_args *a = sink_args_new();
+	struct sink_reply *r;
+	const char *bytes;
+	char *json;
+	size_t size = 77;
+
+	(void)state;
+	sink_args_bin(a, "data", "\xff\0\x80z", 4);
+	sink_args_bin(a, "none", NULL, 0);
+	sink_args_str(a, "text", "z");
+	r = echo(a);
+	bytes = sink_bin(r, "request.data", &size);
+	assert_int_equal(size, 4);
+	assert_memory_equal(bytes, "\xff\0\x80z", 4);
+	assert_non_null(sink_bin(r, "request.none", &size));
+	assert_int_equal(size, 0);
+	assert_null(sink_bin(r, "request.text", NULL));
+	assert_null(sink_bin(r, "request.nothing", NULL));
+	json = sink_json(r);
+	assert_non_null(strstr(json, "\"data\":\"/wCAeg==\",\"none\":\"\""));
+	free(json);
+	sink_reply_free(r);
+}
+
 static void numbers_read_back_as_they_were(void **state)
 {
 	static const double numbers[] = { 0.1,	1.0 / 3, 1e300, 5e-324, 1.7976931348623157e308, -2.5, 123456789.123,
@@ -220,6 +255,117 @@ static void an_endpoint_that_cannot_be_is_refused(void **state)
 	assert_non_null(strstr(sink_error_text(NULL), "107"));
 }
 
+static void a_call_carries_its_arguments(void **state)
+{
+	struct sink_args *a = sink_args_new();
+	struct sink_reply *r;
+	size_t len;
+
+	(void)state;
+	sink_args_int(a, "n", INT64_MIN);
+	sink_args_map(a, "m");
+	sink_args_float(a, "x", 0.5);
+	sink_args_array(a, "list");
+	sink_args_bool(a, NULL, true);
+	sink_args_strn(a, NULL, "a\0b", 3);
+	sink_args_end(a);
+	sink_args_end(a);
+	r = sink_call(sink, "echo", a, WAIT);
+	assert_non_null(r);
+	assert_string_equal(sink_str(r, "request.op", NULL), "echo");
+	assert_true(sink_int(r, "request.n", 0) == INT64_MIN);
+	assert_true(sink_float(r, "request.m.x", 0) == 0.5);
+	assert_true(sink_bool(r, "request.m.list.0", false));
+	assert_memory_equal(sink_str(r, "request.m.list.1", &len), "a\0b", 4);
+	assert_int_equal(len, 3);
+	sink_reply_free(r);
+}
+
+static void an_error_comes_with_code_and_text(void **state)
+{
+
+	(void)state;
+	assert_null(sink_call(sink, "dance", NULL, WAIT));
+	assert_int_equal(sink_error(sink), SINK_EPROTO);
+	assert_string_equal(sink_error_text(sink), "There is no such verb.");
+	sink_reply_free(sink_call(sink, "list", NULL, WAIT));
+	assert_int_equal(sink_error(sink), 0);
+}
+
+static void arguments_that_are_wrong_never_leave(void **state)
+{
+	struct sink_args *a = sink_args_new();
+	char *big = calloc(1, 100001);
+
+	(void)state;
+	sink_args_map(a, "open");
+	assert_null(sink_call(sink, "echo", a, WAIT));
+	assert_int_equal(sink_error(sink), SINK_EINVAL);
+	a = sink_args_new();
+	sink_args_int(a, "id", 7);
+	assert_null(sink_call(sink, "echo", a, WAIT));
+	assert_int_equal(sink_error(sink), SINK_EINVAL);
+	a = sink_args_new();
+	sink_args_end(a);
+	assert_null(sink_call(sink, "echo", a, WAIT));
+	assert_int_equal(sink_error(sink), SINK_EINVAL);
+	a = sink_args_new();
+	sink_args_strn(a, "text", big, 100001);
+	assert_null(sink_call(sink, "echo", a, WAIT));
+	assert_int_equal(sink_error(sink), SINK_EINVAL);
+	assert_non_null(strstr(sink_error_text(sink), "100000"));
+	free(big);
+	sink_reply_free(sink_call(sink, "list", NULL, WAIT));
+	assert_int_equal(sink_error(sink), 0);
+}
+
+static void a_daemon_that_ends_is_not_what_a_call_waits_for(void **state)
+{
+	int before = fake_knobs(fake)->lists;
+	struct sink_reply *ev;
+
+	(void)state;
+	fake_knobs(fake)->stopping = true;
+	sink_reply_free(sink_call(sink, "list", NULL, WAIT));
+	assert_int_equal(sink_error(sink), 0);
+	assert_int_equal(fake_knobs(fake)->lists - before, 2);
+	ev = sink_event(sink, 0);
+	assert_string_equal(sink_str(ev, "ev", NULL), "bye");
+	sink_reply_free(ev);
+}
+
+static void nobody_there_is_known_at_once(void **state)
+{
+	int64_t began = now_ms();
+
+	(void)state;
+	assert_null(sink_open(vacant, "test", WAIT));
+	assert_int_equal(sink_error(NULL), SINK_ECONN);
+	assert_non_null(strstr(sink_error_text(NULL), "No such file"));
+	assert_null(sink_open("tcp://127.0.0.1:1", "test", WAIT));
+	assert_int_equal(sink_error(NULL), SINK_ECONN);
+	assert_true(now_ms() - began < WAIT / 4);
+	assert_null(sink_open("http://localhost", "test", WAIT));
+	assert_int_equal(sink_error(NULL), SINK_EINVAL);
+}
+
+static void a_stale_socket_is_nobody(void **state)
+{
+	struct fake *f = fake_start(vacant);
+	char path[120], aside[130];
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s", vacant + strlen("ipc://"));
+	snprintf(aside, sizeof(aside), "%s.aside", path);
+	assert_int_equal(rename(path, aside), 0); /* so that the daemon cannot clean it away */
+	fake_stop(f);
+	assert_int_equal(rename(aside, path), 0);
+	assert_null(sink_open(vacant, "test", WAIT));
+	assert_int_equal(sink_error(NULL), SINK_ECONN);
+	assert_non_null(strstr(sink_error_text(NULL), "refused"));
+	unlink(path);
+}
+
 static void the_small_answers(void **state)
 {
 	(void)state;
@@ -254,15 +400,23 @@ int main(void)
 		cmocka_unit_test(paths_lead_to_values),
 		cmocka_unit_test(paths_that_lead_nowhere_give_the_default),
 		cmocka_unit_test(every_type_has_its_json),
+		cmocka_unit_test(bytes_come_back_as_they_were),
 		cmocka_unit_test(numbers_read_back_as_they_were),
 		cmocka_unit_test(a_language_changes_no_json),
 		cmocka_unit_test(what_is_given_comes_before_the_environment),
 		cmocka_unit_test(an_endpoint_that_cannot_be_is_refused),
+		cmocka_unit_test(a_call_carries_its_arguments),
+		cmocka_unit_test(an_error_comes_with_code_and_text),
+		cmocka_unit_test(arguments_that_are_wrong_never_leave),
+		cmocka_unit_test(a_daemon_that_ends_is_not_what_a_call_waits_for),
+		cmocka_unit_test(nobody_there_is_known_at_once),
+		cmocka_unit_test(a_stale_socket_is_nobody),
 		cmocka_unit_test(the_small_answers),
 	};
 
 	if (!mkdtemp(directory))
 		return 1;
 	snprintf(endpoint, sizeof(endpoint), "ipc://%s/sock", directory);
+	snprintf(vacant, sizeof(vacant), "ipc://%s/vacant", directory);
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }
