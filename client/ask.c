@@ -200,6 +200,8 @@ static int show_answer(struct ask *k, const char *policy)
 			code = follow_lost(&f);
 			break;
 		case FOLLOW_AWAY:
+			render_away(&r);
+			break;
 		case FOLLOW_INPUT:
 			break;
 		}

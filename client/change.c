@@ -152,6 +152,8 @@ static int wait_done(struct cli *c, const char *name)
 			code = follow_lost(&f);
 			break;
 		case FOLLOW_AWAY:
+			term_note("[the daemon does not answer; waiting for it]\n");
+			break;
 		case FOLLOW_INPUT:
 			break;
 		}
@@ -260,10 +262,27 @@ int change_fork(struct cli *c)
 	return change(c, "fork", a);
 }
 
+int change_rewind_to(struct cli *c, const char *name, int64_t message)
+{
+	struct sink_args *a = about(name);
+	struct sink_reply *r;
+	const char *by;
+	int code;
+
+	sink_args_int(a, "message", message);
+	r = verb_call(c, "rewind", a, &code);
+	by = r ? sink_str(r, "by", NULL) : NULL;
+	if (r && c->o.v[OPTION_JSON].given)
+		code = verb_json(r, "conversation");
+	else if (by && strcmp(by, "replay") == 0)
+		term_hint("[by replay: what is left of %s is read anew]\n", name);
+	sink_reply_free(r);
+	return code;
+}
+
 int change_rewind(struct cli *c)
 {
 	char word[TARGET_SIZE], name[TARGET_SIZE];
-	struct sink_args *a;
 	int64_t message;
 	int code = target_split(c->o.args[0], word, &message);
 
@@ -274,9 +293,45 @@ int change_rewind(struct cli *c)
 		code = target_find(c, word, TARGET_EXACT, name);
 	if (code)
 		return code;
-	a = about(name);
-	sink_args_int(a, "message", message);
-	return change(c, "rewind", a);
+	return change_rewind_to(c, name, message);
+}
+
+int change_pin_one(struct cli *c, const char *name, bool pin)
+{
+	struct sink_args *a = about(name);
+	int code;
+
+	sink_args_bool(a, "pin", pin);
+	code = change(c, "pin", a);
+	if (!code)
+		term_hint(pin ? "[%s is the last to leave memory]\n" : "[%s leaves memory like others]\n", name);
+	return code;
+}
+
+/* All of them are tried; the first failure is the exit code. */
+static int pin_all(struct cli *c, bool pin)
+{
+	char name[TARGET_SIZE];
+	int first = 0;
+
+	for (size_t i = 0; i < c->o.count; i++) {
+		int code = target_find(c, c->o.args[i], TARGET_NEAR, name);
+
+		if (!code)
+			code = change_pin_one(c, name, pin);
+		first = first ? first : code;
+	}
+	return first;
+}
+
+int change_pin(struct cli *c)
+{
+	return pin_all(c, true);
+}
+
+int change_unpin(struct cli *c)
+{
+	return pin_all(c, false);
 }
 
 /* Waits for a local daemon's process to be gone, so that the next one finds its socket free. */

@@ -28,7 +28,8 @@ static void away(struct chat *t)
 	term_clear();
 	render_newline(&t->r);
 	t->r.answering = false;
-	term_note("[the connection to the daemon is lost; waiting for it, Ctrl-D leaves]\n");
+	term_note("[the daemon does not answer%s%s; waiting for it, Ctrl-D leaves]\n", *t->bye ? ": " : "", t->bye);
+	t->bye[0] = '\0';
 }
 
 /* Shows one event; sets t->next when nothing more is to come. */
@@ -46,11 +47,11 @@ static void take_event(struct chat *t, struct sink_reply *ev)
 		break;
 	case RENDER_BYE:
 		reason = sink_str(ev, "reason", NULL);
-		term_note("[the daemon ends%s%s]\n", reason ? ": " : "", reason ? reason : "");
-		t->r.answering = false;
+		snprintf(t->bye, sizeof(t->bye), "%s", reason ? reason : "");
 		break;
 	case RENDER_MORE:
 	case RENDER_DONE:
+		t->bye[0] = '\0'; /* it has come back */
 		break;
 	}
 	sink_reply_free(ev);
@@ -132,13 +133,21 @@ static bool at_prompt(void *arg, struct sink_reply *ev)
 	return t->next == CHAT_STAY;
 }
 
+/* Whether the daemon answers now, or does within the time that a restart takes. */
+static bool reachable(struct chat *t)
+{
+	if (!sink_connected(t->c->sink))
+		sink_reply_free(sink_call(t->c->sink, "list", NULL, FOLLOW_SILENCE_MS));
+	return sink_connected(t->c->sink);
+}
+
 void chat_say(struct chat *t, const char *op, const char *text, size_t len)
 {
 	struct sink_args *a;
 	struct sink_reply *r;
 	int code;
 
-	if (!sink_connected(t->c->sink)) {
+	if (!reachable(t)) {
 		term_note("[there is no connection to the daemon now; nothing was sent]\n");
 		return;
 	}

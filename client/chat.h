@@ -23,6 +23,7 @@ struct chat {
 	bool read_only;
 	enum chat_next next;
 	char other[TARGET_SIZE]; /* for CHAT_SWITCH */
+	char bye[120];		 /* why the daemon said that it ends; "" */
 	int code;
 };
 

@@ -5,7 +5,6 @@
 #include "follow.h"
 
 #include <poll.h>
-#include <stdbool.h>
 #include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -49,18 +48,24 @@ void follow_close(struct follow *f)
 	f->signals = -1;
 }
 
-/* Whether the connection has just been lost, or has been for too long: FOLLOW_AWAY, FOLLOW_LOST; else FOLLOW_EVENT. */
+/* Whether the connection has been lost for a while, or for too long: FOLLOW_AWAY, FOLLOW_LOST; else FOLLOW_EVENT. */
 static enum follow_what connection(struct follow *f)
 {
+	int64_t now = follow_clock();
+
 	if (sink_connected(f->sink)) {
 		f->lost = -1;
+		f->told = false;
 		return FOLLOW_EVENT;
 	}
-	if (f->lost < 0) {
-		f->lost = follow_clock();
-		return FOLLOW_AWAY;
-	}
-	return follow_clock() - f->lost >= FOLLOW_PATIENCE_MS ? FOLLOW_LOST : FOLLOW_EVENT;
+	if (f->lost < 0)
+		f->lost = now;
+	if (now - f->lost >= FOLLOW_PATIENCE_MS)
+		return FOLLOW_LOST;
+	if (f->told || now - f->lost < FOLLOW_SILENCE_MS)
+		return FOLLOW_EVENT;
+	f->told = true;
+	return FOLLOW_AWAY;
 }
 
 static bool take_signal(struct follow *f, int *sig)

@@ -3,23 +3,25 @@
  *
  * While a follow is open, SIGINT, SIGTERM, SIGHUP and SIGWINCH do not interrupt the process: they are handed out
  * between two events, so that no answer is left half written. A connection that is lost is waited for, since the daemon
- * may be restarting and libsink comes back at the cursor; only after FOLLOW_PATIENCE_MS it is given up.
+ * may be restarting and libsink comes back at the cursor: without a word for FOLLOW_SILENCE_MS, which is longer than a
+ * restart takes, and no longer than FOLLOW_PATIENCE_MS.
  */
 #ifndef CLIENT_FOLLOW_H
 #define CLIENT_FOLLOW_H
 
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "sink.h"
 
-enum { FOLLOW_PATIENCE_MS = 10000 };
+enum { FOLLOW_SILENCE_MS = 2000, FOLLOW_PATIENCE_MS = 30000 };
 
 enum follow_what {
 	FOLLOW_EVENT,	/* *ev is an event; the caller frees it */
 	FOLLOW_INPUT,	/* the input descriptor can be read */
 	FOLLOW_SIGNAL,	/* *signal came */
-	FOLLOW_AWAY,	/* the connection is lost for now; said once, then waited for */
+	FOLLOW_AWAY,	/* the connection has been lost for a while; said once, then waited for on */
 	FOLLOW_TIMEOUT, /* the time given to follow_open() is over */
 	FOLLOW_LOST,	/* the daemon is gone for good, or libsink gave up: sink_error() may say why */
 };
@@ -30,6 +32,7 @@ struct follow {
 	sigset_t before;  /* the process's mask, put back at the end */
 	int64_t deadline; /* milliseconds of the monotonic clock; -1: none */
 	int64_t lost;	  /* since when there is no connection; -1: there is one */
+	bool told;	  /* FOLLOW_AWAY was said of it */
 };
 
 /* `seconds` is the time limit, 0 for none. */

@@ -11,6 +11,18 @@
  */
 int input_file(struct buf *b, const char *path);
 
+/*
+ * Opens a file ("-": standard input) to be read at any place, its size known: a pipe is copied first. An exit code; the
+ * caller closes *fd.
+ */
+int input_open(const char *path, int *fd, int64_t *size);
+
+/*
+ * Makes a conversation of a JSON export (sink export --format json), `name` (NULL: that of the export) is its name, and
+ * prints it. Half a conversation is taken back. An exit code.
+ */
+int input_export(struct cli *c, int fd, const char *name);
+
 /* Adds `system`, `policy` and `marks` to a request that makes a conversation. An exit code. */
 int input_making(struct cli *c, struct sink_args *a);
 

@@ -1,6 +1,7 @@
 /*
  * A scanner that only knows where values begin and end: strings with their escapes, and brackets that nest. It builds
- * nothing, because the client never needs the inside of a value that it prints.
+ * nothing, because the client never needs the inside of a value that it prints, and of a file that it reads only a few.
+ * What a file holds is checked as a whole first, by a second, strict pass, so that the scanner may stay simple.
  */
 #include "json.h"
 
@@ -92,6 +93,212 @@ bool json_next(struct json array, size_t *at, struct json *ret)
 	to = skip_value(array, from);
 	*ret = piece(array, from, to);
 	*at = skip_comma(array, to);
+	return true;
+}
+
+/* ---- the strict pass ---- */
+
+enum { DEPTH_MOST = 64 };
+
+static bool value(struct json t, size_t *at, int depth);
+
+/* Passes over one character of a set that must stand there. */
+static bool take(struct json t, size_t *at, const char *set)
+{
+	if (*at >= t.size || !t.text[*at] || !strchr(set, t.text[*at]))
+		return false;
+	(*at)++;
+	return true;
+}
+
+static size_t digits(struct json t, size_t *at)
+{
+	size_t from = *at;
+
+	while (take(t, at, "0123456789"))
+		;
+	return *at - from;
+}
+
+static bool number(struct json t, size_t *at)
+{
+	size_t first;
+
+	take(t, at, "-");
+	first = *at;
+	if (!digits(t, at) || (t.text[first] == '0' && *at > first + 1))
+		return false;
+	if (take(t, at, ".") && !digits(t, at))
+		return false;
+	if (!take(t, at, "eE"))
+		return true;
+	take(t, at, "+-");
+	return digits(t, at) > 0;
+}
+
+static bool string(struct json t, size_t *at)
+{
+	if (!take(t, at, "\""))
+		return false;
+	while (*at < t.size && t.text[*at] != '"') {
+		unsigned char c = (unsigned char)t.text[(*at)++];
+
+		if (c < 0x20)
+			return false;
+		if (c != '\\')
+			continue;
+		if (take(t, at, "u")) {
+			for (int i = 0; i < 4; i++)
+				if (!take(t, at, "0123456789abcdefABCDEF"))
+					return false;
+		} else if (!take(t, at, "\"\\/bfnrt")) {
+			return false;
+		}
+	}
+	return take(t, at, "\"");
+}
+
+/* An object or an array, from behind its opening bracket. */
+static bool members(struct json t, size_t *at, int depth, bool named, const char *end)
+{
+	*at = skip_blanks(t, *at);
+	if (take(t, at, end))
+		return true;
+	do {
+		*at = skip_blanks(t, *at);
+		if (named) {
+			if (!string(t, at))
+				return false;
+			*at = skip_blanks(t, *at);
+			if (!take(t, at, ":"))
+				return false;
+		}
+		if (!value(t, at, depth))
+			return false;
+	} while (take(t, at, ","));
+	return take(t, at, end);
+}
+
+static bool word(struct json t, size_t *at)
+{
+	static const char *const words[] = { "true", "false", "null" };
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		size_t len = strlen(words[i]);
+
+		if (t.size - *at >= len && memcmp(t.text + *at, words[i], len) == 0) {
+			*at += len;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* A value with the blanks around it. Recursion ends at DEPTH_MOST. */
+static bool value(struct json t, size_t *at, int depth)
+{
+	bool good;
+
+	*at = skip_blanks(t, *at);
+	if (*at >= t.size || depth == DEPTH_MOST)
+		return false;
+	if (take(t, at, "{"))
+		good = members(t, at, depth + 1, true, "}");
+	else if (take(t, at, "["))
+		good = members(t, at, depth + 1, false, "]");
+	else if (t.text[*at] == '"')
+		good = string(t, at);
+	else
+		good = word(t, at) || number(t, at);
+	*at = skip_blanks(t, *at);
+	return good;
+}
+
+bool json_valid(struct json text)
+{
+	size_t at = 0;
+
+	return value(text, &at, 0) && at == text.size && buf_utf8(text.text, text.size) == text.size;
+}
+
+/* ---- strings ---- */
+
+static unsigned hex(const char *four)
+{
+	unsigned c = 0;
+
+	for (int i = 0; i < 4; i++)
+		c = c * 16 + (unsigned)(four[i] <= '9' ? four[i] - '0' : (four[i] | 0x20) - 'a' + 10);
+	return c & 0xffff;
+}
+
+static void add_character(struct buf *b, unsigned c)
+{
+	char s[4];
+
+	if (c < 0x80) {
+		s[0] = (char)c;
+		buf_add(b, s, 1);
+	} else if (c < 0x800) {
+		s[0] = (char)(0xc0 | c >> 6);
+		s[1] = (char)(0x80 | (c & 0x3f));
+		buf_add(b, s, 2);
+	} else if (c < 0x10000) {
+		s[0] = (char)(0xe0 | c >> 12);
+		s[1] = (char)(0x80 | (c >> 6 & 0x3f));
+		s[2] = (char)(0x80 | (c & 0x3f));
+		buf_add(b, s, 3);
+	} else {
+		s[0] = (char)(0xf0 | c >> 18);
+		s[1] = (char)(0x80 | (c >> 12 & 0x3f));
+		s[2] = (char)(0x80 | (c >> 6 & 0x3f));
+		s[3] = (char)(0x80 | (c & 0x3f));
+		buf_add(b, s, 4);
+	}
+}
+
+/* The escape behind a backslash at `at`; returns what lies behind it. */
+static size_t add_escape(struct json v, size_t at, struct buf *b)
+{
+	static const char from[] = "bfnrt", to[] = "\b\f\n\r\t";
+	const char *known = v.text[at] ? strchr(from, v.text[at]) : NULL;
+	unsigned c, low;
+
+	if (v.text[at] != 'u') {
+		buf_add(b, known ? &to[known - from] : v.text + at, 1);
+		return at + 1;
+	}
+	if (v.size - at < 5)
+		return v.size;
+	c = hex(v.text + at + 1);
+	at += 5;
+	if (c >= 0xd800 && c < 0xdc00 && v.size - at >= 6 && v.text[at] == '\\' && v.text[at + 1] == 'u') {
+		low = hex(v.text + at + 2);
+		if (low >= 0xdc00 && low < 0xe000) {
+			c = 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00);
+			at += 6;
+		}
+	}
+	add_character(b, c >= 0xd800 && c < 0xe000 ? 0xfffd : c);
+	return at;
+}
+
+bool json_string(struct json v, struct buf *b)
+{
+	size_t at = 1, from;
+
+	if (v.size < 2 || v.text[0] != '"')
+		return false;
+	while (at < v.size && v.text[at] != '"') {
+		from = at;
+		while (at < v.size && v.text[at] != '"' && v.text[at] != '\\')
+			at++;
+		buf_add(b, v.text + from, at - from);
+		if (at + 1 < v.size && v.text[at] == '\\')
+			at = add_escape(v, at + 1, b);
+		else if (at < v.size && v.text[at] == '\\')
+			at++;
+	}
 	return true;
 }
 

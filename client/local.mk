@@ -7,6 +7,7 @@ client_libclient_la_SOURCES = \
 	client/ask.c \
 	client/buf.c \
 	client/buf.h \
+	client/bundle.c \
 	client/change.c \
 	client/chat.c \
 	client/chat.h \
@@ -18,6 +19,7 @@ client_libclient_la_SOURCES = \
 	client/follow.h \
 	client/format.c \
 	client/format.h \
+	client/grep.c \
 	client/input.c \
 	client/input.h \
 	client/json.c \

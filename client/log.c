@@ -247,8 +247,10 @@ static int show_events(struct cli *c, struct render *r, struct until until)
 			over = true;
 			code = follow_lost(&f);
 			break;
-		case FOLLOW_TIMEOUT:
 		case FOLLOW_AWAY:
+			render_away(r);
+			break;
+		case FOLLOW_TIMEOUT:
 		case FOLLOW_INPUT:
 			break;
 		}

@@ -56,10 +56,18 @@ const struct option_row option_rows[OPTION_COUNT] = {
 			      "with --json: each token with its log-probability" },
 	[OPTION_READ_ONLY] = { 'r', "read-only", NULL, OPTION_IS_FLAG, NULL, "watch without a prompt" },
 	[OPTION_FOLLOW] = { 'f', "follow", NULL, OPTION_IS_FLAG, NULL, "go on with what comes" },
-	[OPTION_NUMBER] = { 'n', "number", "N", OPTION_IS_INT, NULL, "the last N messages" },
+	[OPTION_NUMBER] = { 'n', "number", "N", OPTION_IS_INT, NULL, "the last N messages; grep: of those that match" },
 	[OPTION_FROM] = { 0, "from", "SEQ", OPTION_IS_INT, NULL, "events from this sequence number on" },
-	[OPTION_FORCE] = { 0, "force", NULL, OPTION_IS_FLAG, NULL, "do not ask" },
+	[OPTION_FORCE] = { 0, "force", NULL, OPTION_IS_FLAG, NULL,
+			   "do not ask; export: write over a file that exists" },
 	[OPTION_SPECIAL] = { 0, "special", NULL, OPTION_IS_FLAG, NULL, "read the names of special tokens as such" },
+	[OPTION_WITHIN] = { 'c', "in", "NAME", OPTION_IS_TEXT, NULL,
+			    "search this conversation alone; - is the last used" },
+	[OPTION_OUTPUT] = { 'o', "output", "FILE", OPTION_IS_TEXT, NULL,
+			    "write this file, as a whole or not at all; - is standard output" },
+	[OPTION_FORMAT] = { 0, "format", "FORMAT", OPTION_IS_TEXT, NULL, "md (the default), json or bundle" },
+	[OPTION_CACHE] = { 0, "with-cache", NULL, OPTION_IS_FLAG, NULL,
+			   "a bundle with the model's memory in it, which need not be read anew" },
 };
 
 static enum option find_name(uint64_t allowed, const char *name, size_t len)

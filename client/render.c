@@ -82,6 +82,20 @@ void render_message(struct render *r, int64_t number, const char *role, const ch
 		term_raw("\n", 1);
 }
 
+/* Ends a line that is open where a person would see our words behind it; an answer in a file stays as it is. */
+static void step_aside(struct render *r)
+{
+	if (r->style != RENDER_TEXT || term_is(STDOUT_FILENO))
+		render_newline(r);
+}
+
+void render_away(struct render *r)
+{
+	term_clear();
+	step_aside(r);
+	term_note("[the daemon does not answer; waiting for it]\n");
+}
+
 void render_rule(struct render *r, const char *text)
 {
 	render_newline(r);
@@ -212,18 +226,54 @@ static enum render_end on_removed(struct render *r, const struct sink_reply *ev)
 	return RENDER_GONE;
 }
 
-static enum render_end on_bye(struct render *r, const struct sink_reply *ev)
+/* Memory that came back as it was is not worth a word, and none breaks into a line that goes on. */
+static bool restored_matters(const struct render *r, const struct sink_reply *ev)
+{
+	return sink_int(ev, "recomputed", 0) > 0 && !r->in_line;
+}
+
+static enum render_end on_restored(struct render *r, const struct sink_reply *ev)
+{
+	const char *from = sink_str(ev, "from", NULL);
+
+	if (!restored_matters(r, ev))
+		return RENDER_MORE;
+	term_note("[memory restored from %s: %" PRId64 " tokens, %" PRId64 " read anew]\n", from ? from : "somewhere",
+		  sink_int(ev, "tokens", 0), sink_int(ev, "recomputed", 0));
+	return RENDER_MORE;
+}
+
+static enum render_end on_unsaved(struct render *r, const struct sink_reply *ev)
+{
+	const char *text = sink_str(ev, "text", NULL);
+
+	step_aside(r);
+	fail(FAIL_FAILED, "%s: What follows is not saved for now: %s", r->name, text ? text : "no reason is given.");
+	return RENDER_MORE;
+}
+
+static enum render_end on_saved(struct render *r, const struct sink_reply *ev)
 {
 	(void)ev;
-	render_newline(r);
+	step_aside(r);
+	fail(FAIL_NOT, "%s: All is saved again.", r->name);
+	return RENDER_MORE;
+}
+
+/* A daemon that is started again comes back before anybody would have read about it; render_away() tells otherwise. */
+static enum render_end on_bye(struct render *r, const struct sink_reply *ev)
+{
+	(void)r;
+	(void)ev;
 	return RENDER_BYE;
 }
 
 static const struct row rows[] = {
-	{ "message", on_message, true }, { "answer", on_answer, true },	  { "prefill", on_prefill, true },
-	{ "text", on_text, true },	 { "done", on_done, true },	  { "error", on_error, true },
-	{ "rewound", on_rewound, true }, { "renamed", on_renamed, true }, { "removed", on_removed, true },
-	{ "bye", on_bye, true },
+	{ "message", on_message, true },   { "answer", on_answer, true },   { "prefill", on_prefill, true },
+	{ "text", on_text, true },	   { "done", on_done, true },	    { "error", on_error, true },
+	{ "rewound", on_rewound, true },   { "renamed", on_renamed, true }, { "removed", on_removed, true },
+	{ "restored", on_restored, true }, { "unsaved", on_unsaved, true }, { "saved", on_saved, true },
+	{ "bye", on_bye, false },
 };
 
 static const struct row *find(const struct sink_reply *ev)
@@ -240,7 +290,11 @@ bool render_shows(const struct render *r, const struct sink_reply *ev)
 {
 	const struct row *row = find(ev);
 
-	return row && (row->show != on_message || sink_int(ev, "message", -1) != r->own);
+	if (row && row->show == on_message)
+		return sink_int(ev, "message", -1) != r->own;
+	if (row && row->show == on_restored)
+		return restored_matters(r, ev);
+	return row && row->loud;
 }
 
 /* A script gets every event as it is; what it means for us is kept all the same. */

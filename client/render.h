@@ -54,6 +54,9 @@ void render_rule(struct render *r, const char *text);
 /* Ends a line that is open. */
 void render_newline(struct render *r);
 
+/* Says that the daemon has not answered for a while and is waited for. */
+void render_away(struct render *r);
+
 /* The exit code that an answer's end means. */
 int render_code(const struct render *r, bool strict);
 int render_finish_code(const char *finish, bool strict);

@@ -48,6 +48,8 @@ static void print_row(const struct sink_reply *r, size_t i, size_t cells)
 		snprintf(path, sizeof(path), "conversations.%zu.%s", i, counts[k]);
 		printf(" %*" PRId64, widths[k], sink_int(r, path, 0));
 	}
+	snprintf(path, sizeof(path), "conversations.%zu.tier", i);
+	printf("  %-6s", strcmp(text_at(r, path), "none") == 0 ? "-" : text_at(r, path));
 	snprintf(path, sizeof(path), "conversations.%zu.used", i);
 	printf("  %s\n", format_age(now() - sink_float(r, path, 0), age, sizeof(age)));
 }
@@ -66,8 +68,8 @@ static void print_table(const struct sink_reply *r, size_t count)
 	}
 	printf("%s", term_style(1, TERM_BOLD));
 	print_padded("NAME", cells);
-	printf("  %-9s %6s %8s %8s %9s %8s  %s%s\n", "STATE", "MSGS", "TOKENS", "WINDOW", "EVICTED", "CLIENTS", "LAST",
-	       term_style(1, TERM_PLAIN));
+	printf("  %-9s %6s %8s %8s %9s %8s  %-6s  %s%s\n", "STATE", "MSGS", "TOKENS", "WINDOW", "EVICTED", "CLIENTS",
+	       "TIER", "LAST", term_style(1, TERM_PLAIN));
 	for (size_t i = 0; i < count; i++)
 		print_row(r, i, cells);
 }
@@ -127,6 +129,9 @@ static void print_info(const struct sink_reply *r)
 	printf("    policy  %s\n", text_at(r, "conversation.policy"));
 	for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++)
 		printf("%s%" PRId64 "\n", counts[i].label, sink_int(r, counts[i].key, 0));
+	if (sink_has(r, "conversation.tier"))
+		printf("      tier  %s%s\n", text_at(r, "conversation.tier"),
+		       sink_bool(r, "conversation.pin", false) ? ", the last to leave memory" : "");
 	printf("     cache  %s\n", format_bytes(sink_float(r, "conversation.cache_bytes", 0), text, sizeof(text)));
 	printf("    events  %" PRId64 " to %" PRId64 "\n", sink_int(r, "conversation.first_seq", 0),
 	       sink_int(r, "conversation.seq", 1) - 1);
@@ -208,6 +213,28 @@ static void print_model(const struct sink_reply *r)
 	printf("   Kernels: %s, %" PRId64 " threads\n", text_at(r, "model.kernels"), sink_int(r, "model.threads", 0));
 }
 
+/* Where conversations are kept; that saving has stopped is nothing to overlook. */
+static void print_store(const struct sink_reply *r)
+{
+	const char *state = text_at(r, "store.state");
+	char bytes[32], caches[32], free_bytes[32];
+
+	if (!*state)
+		return;
+	if (strcmp(state, "off") == 0) {
+		printf("     Store: off; conversations end with the daemon\n");
+		return;
+	}
+	if (strcmp(state, "stopped") == 0)
+		printf("     %sStore: SAVING HAS STOPPED: %s%s\n", term_style(1, TERM_RED), text_at(r, "store.text"),
+		       term_style(1, TERM_PLAIN));
+	printf("     %s %s, %s; %" PRId64 " caches, %s; %s free\n",
+	       strcmp(state, "stopped") == 0 ? "      " : "Store:", text_at(r, "store.path"),
+	       format_bytes(sink_float(r, "store.bytes", 0), bytes, sizeof(bytes)), sink_int(r, "store.caches", 0),
+	       format_bytes(sink_float(r, "store.cache_bytes", 0), caches, sizeof(caches)),
+	       format_bytes(sink_float(r, "store.free_bytes", 0), free_bytes, sizeof(free_bytes)));
+}
+
 static void print_status(const struct sink_reply *r)
 {
 	const char *state = text_at(r, "state");
@@ -223,6 +250,7 @@ static void print_status(const struct sink_reply *r)
 	printf(", %" PRId64 " cache pages in use, %" PRId64 " free, %s each\n",
 	       sink_int(r, "pages", 0) - sink_int(r, "pages_free", 0), sink_int(r, "pages_free", 0),
 	       format_bytes(sink_float(r, "page_bytes", 0), memory, sizeof(memory)));
+	print_store(r);
 	printf("     Talks: %" PRId64 " conversations, %" PRId64 " answering, %" PRId64 " queued\n",
 	       sink_int(r, "conversations", 0), sink_int(r, "answering", 0), sink_int(r, "queued", 0));
 	printf("   Clients: %" PRId64 ", %" PRId64 " attachments\n", sink_int(r, "clients", 0),

@@ -114,18 +114,36 @@ static void do_regen(struct chat *t, const char *rest)
 
 static void do_rewind(struct chat *t, const char *rest)
 {
-	struct sink_args *a;
 	long long message;
-	int code;
 
-	if (sscanf(rest, "%lld", &message) != 1) {
+	if (sscanf(rest, "%lld", &message) != 1)
 		term_note("[say from which message on: /rewind MESSAGE; /log shows the numbers]\n");
-		return;
-	}
-	a = sink_args_new();
-	sink_args_str(a, "conversation", t->r.name);
-	sink_args_int(a, "message", message);
-	sink_reply_free(verb_call(t->c, "rewind", a, &code));
+	else
+		change_rewind_to(t->c, t->r.name, message);
+}
+
+static void do_pin(struct chat *t, const char *rest)
+{
+	if (*rest && strcmp(rest, "off") != 0)
+		term_note("[/pin keeps this conversation in memory, /pin off no longer]\n");
+	else
+		change_pin_one(t->c, t->r.name, !*rest);
+}
+
+static void do_grep(struct chat *t, const char *rest)
+{
+	if (*rest)
+		grep_text(t->c, t->r.name, rest, 0);
+	else
+		term_note("[say what to look for: /grep TEXT]\n");
+}
+
+static void do_export(struct chat *t, const char *rest)
+{
+	if (!*rest)
+		term_note("[say which file to write: /export FILE; JSON when it ends in .json, else Markdown]\n");
+	else if (!bundle_export_to(t->c, t->r.name, rest))
+		term_note("[%s is written to %s]\n", t->r.name, rest);
 }
 
 static void do_fork(struct chat *t, const char *rest)
@@ -154,6 +172,9 @@ static const struct slash rows[] = {
 	{ "fork", "NAME", "copy this conversation and go to the copy", do_fork },
 	{ "regen", "", "make the last answer anew", do_regen },
 	{ "rewind", "MESSAGE", "forget the messages from this number on", do_rewind },
+	{ "grep", "TEXT", "find messages of this conversation that hold a text", do_grep },
+	{ "export", "FILE", "write this conversation to a file", do_export },
+	{ "pin", "[off]", "let this conversation be the last to leave memory", do_pin },
 	{ "stop", "", "stop the answer; Ctrl-C does the same", do_stop },
 	{ "log", "[N]", "the last N messages", do_log },
 	{ "show", "", "this conversation's figures", do_show },

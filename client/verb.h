@@ -79,6 +79,20 @@ int change_rm(struct cli *c);
 int change_mv(struct cli *c);
 int change_fork(struct cli *c);
 int change_rewind(struct cli *c);
+int change_rewind_to(struct cli *c, const char *name, int64_t message);
+int change_pin(struct cli *c);
+int change_unpin(struct cli *c);
+int change_pin_one(struct cli *c, const char *name, bool pin);
 int change_shutdown(struct cli *c);
+/* grep.c; `name` NULL: all conversations, `count` 0: as many as the daemon likes */
+int grep_run(struct cli *c);
+int grep_text(struct cli *c, const char *name, const char *text, int64_t count);
+/* bundle.c */
+int bundle_export(struct cli *c);
+int bundle_export_to(struct cli *c, const char *name, const char *path); /* JSON to *.json, else Markdown */
+int bundle_import(struct cli *c);
+/* What a file is by its first bytes; JSON and others are text, which has no NUL. */
+enum bundle_kind { BUNDLE_JSON, BUNDLE_BYTES, BUNDLE_OTHER };
+enum bundle_kind bundle_kind(const char *data, size_t size);
 
 #endif

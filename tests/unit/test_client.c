@@ -204,6 +204,81 @@ static void quotes_are_escaped(void **state)
 	buf_release(&b);
 }
 
+static void json_of_a_file_is_checked(void **state)
+{
+	static const char *const good[] = { "{}",
+					    " [ ] ",
+					    "null",
+					    "-0.5e+10",
+					    "0",
+					    "\"\\u00e4\\\"\\\\\\/\\b\"",
+					    "{\"a\":[1,true,{\"b\":null}],\"c\":\"\xc3\xa4\"}\n" };
+	static const char *const bad[] = { "",	      "{",	     "}",	 "[1,]",  "{\"a\":1,}",
+					   "{\"a\"}", "{a:1}",	     "[1 2]",	 "01",	  "1.",
+					   "-",	      "1e",	     "tru",	 "\"a",	  "\"\n\"",
+					   "\"\\x\"", "\"\\u12g4\"", "\"\xff\"", "{} {}", "[\"a\"}" };
+	char deep[200];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
+		assert_true(json_valid(whole(good[i])));
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_false(json_valid(whole(bad[i])));
+	assert_false(json_valid((struct json){ "[1]\0", 4 }));
+	memset(deep, '[', 100);
+	memset(deep + 100, ']', 100);
+	assert_false(json_valid((struct json){ deep, 200 }));
+	assert_true(json_valid((struct json){ deep + 40, 120 }));
+}
+
+static void assert_string(const char *json, const char *text, size_t len)
+{
+	struct buf b = { 0 };
+
+	assert_true(json_string(whole(json), &b));
+	assert_int_equal(b.size, len);
+	assert_memory_equal(buf_text(&b), text, len);
+	buf_release(&b);
+}
+
+static void escapes_of_json_are_resolved(void **state)
+{
+	static const char damaged[] = "\"a\\u00e4\\ud83d\\ude00\\n\"";
+	struct buf b = { 0 };
+
+	(void)state;
+	assert_string("\"\"", "", 0);
+	assert_string("\"a\\\"\\\\\\/\\b\\f\\n\\r\\t\"", "a\"\\/\b\f\n\r\t", 9);
+	assert_string("\"\\u0041\\u00E4\\u20ac\\u0000\"", "A\xc3\xa4\xe2\x82\xac\0", 7);
+	assert_string("\"\\ud83d\\ude00\"", "\xf0\x9f\x98\x80", 4);
+	assert_string("\"\\ud83dx\\ude00\"", "\xef\xbf\xbdx\xef\xbf\xbd", 7);
+	assert_string("\"\\ud83d\\u0041\"",
+		      "\xef\xbf\xbd"
+		      "A",
+		      4);
+	assert_false(json_string(whole("1"), &b));
+	assert_false(json_string(whole(""), &b));
+	for (size_t size = 0; size < sizeof(damaged); size++) {
+		char *copy = malloc(size + 1);
+
+		memcpy(copy, damaged, size);
+		json_string((struct json){ copy, size }, &b); /* reads nothing beyond it */
+		free(copy);
+	}
+	buf_release(&b);
+}
+
+static void a_file_is_known_by_its_beginning(void **state)
+{
+	(void)state;
+	assert_int_equal(bundle_kind("{\"name\":1}", 10), BUNDLE_JSON);
+	assert_int_equal(bundle_kind("\xef\xbb\xbf\n\t {", 7), BUNDLE_JSON);
+	assert_int_equal(bundle_kind("sinkd\0\1", 7), BUNDLE_BYTES);
+	assert_int_equal(bundle_kind("\0{", 2), BUNDLE_BYTES);
+	assert_int_equal(bundle_kind("# sea\n\n## user\n", 15), BUNDLE_OTHER);
+	assert_int_equal(bundle_kind("", 0), BUNDLE_OTHER);
+}
+
 static void text_cannot_drive_a_terminal(void **state)
 {
 	static const char text[] = "a\033[31mb\a\tc\r\nd\x7f\xc2\x9b"
@@ -358,6 +433,9 @@ int main(void)
 		cmocka_unit_test(json_is_cut_where_values_end),
 		cmocka_unit_test(damaged_json_gives_no_byte_beyond_it),
 		cmocka_unit_test(quotes_are_escaped),
+		cmocka_unit_test(json_of_a_file_is_checked),
+		cmocka_unit_test(escapes_of_json_are_resolved),
+		cmocka_unit_test(a_file_is_known_by_its_beginning),
 		cmocka_unit_test(text_cannot_drive_a_terminal),
 		cmocka_unit_test(utf8_is_known_from_other_bytes),
 		cmocka_unit_test(bytes_grow_are_cut_and_dropped),

@@ -81,6 +81,25 @@ static void a_letter_means_what_the_verb_takes(void **state)
 	option_release(&o);
 }
 
+static void an_export_has_options_of_its_own(void **state)
+{
+	static const char *const words[] = { "sea", "-osea.md", "--format", "md", "--with-cache", NULL };
+	static const char *const grep[] = { "-c", "sea", "-n", "5", "blue", "whale", NULL };
+	struct options o;
+
+	(void)state;
+	assert_null(parse(&o, OPTION_BIT(OPTION_OUTPUT) | OPTION_BIT(OPTION_FORMAT) | OPTION_BIT(OPTION_CACHE), words));
+	assert_string_equal(o.v[OPTION_OUTPUT].text, "sea.md");
+	assert_string_equal(o.v[OPTION_FORMAT].text, "md");
+	assert_true(o.v[OPTION_CACHE].given);
+	option_release(&o);
+	assert_null(parse(&o, OPTION_BIT(OPTION_WITHIN) | OPTION_BIT(OPTION_NUMBER), grep));
+	assert_string_equal(o.v[OPTION_WITHIN].text, "sea");
+	assert_false(o.v[OPTION_CONVERSATION].given);
+	assert_int_equal(o.count, 2);
+	option_release(&o);
+}
+
 static void the_verb_is_the_first_that_is_no_option(void **state)
 {
 	char *argv[] = { (char[]){ "-q" }, (char[]){ "-L" }, (char[]){ "work" }, (char[]){ "ls" }, (char[]){ "-x" } };
@@ -149,6 +168,7 @@ int main(void)
 		cmocka_unit_test(options_stand_before_and_after_arguments),
 		cmocka_unit_test(letters_go_together_and_lists_keep_their_order),
 		cmocka_unit_test(a_letter_means_what_the_verb_takes),
+		cmocka_unit_test(an_export_has_options_of_its_own),
 		cmocka_unit_test(the_verb_is_the_first_that_is_no_option),
 		cmocka_unit_test(a_wrong_line_has_a_cause),
 		cmocka_unit_test(no_verb_could_confuse_two_options),
