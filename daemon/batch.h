@@ -48,7 +48,10 @@ void batch_free(struct batch *b); /* NULL is fine */
 struct load {
 	struct job job;
 	struct model_options options;
+	bool identifies;     /* fingerprint and vocab are wanted */
 	struct model *model; /* out */
+	uint64_t fingerprint;
+	uint64_t vocab; /* a hash of all tokens; never 0 */
 	int rc;
 	struct err err;
 	double ms;

@@ -27,6 +27,7 @@ static const struct verb verbs[] = {
 	{ "latency", 'l', "the time of each token while the cache rolls", bench_latency },
 	{ "tokenize", 'k', "token ids of texts on standard input, separated by NUL bytes", bench_tokenize },
 	{ "throughput", 't', "tokens a second of reading prompts and of decoding", bench_throughput },
+	{ "restore", 'r', "how soon a conversation goes on after its process was killed", bench_restore },
 };
 
 enum kind { TEXT, NUMBER, LIST, FLAG };
@@ -45,13 +46,14 @@ struct option {
 #define TOKENS_MOST INT64_C(1000000000)
 
 static const struct option options[] = {
-	{ "--model", "FILE", "pcsealkt", TEXT, AT(model), 0, 0, 0, NULL, "the model, a GGUF file" },
-	{ "--text", "FILE", "pcsl", TEXT, AT(text), 0, 0, 0, NULL, "the text to read" },
-	{ "--tokens", "N", "pcsl", NUMBER, AT(tokens), 0, TOKENS_MOST, 0, NULL,
-	  "tokens to read; 0: to the text's end (compare and sinks: 4096), where latency begins again" },
-	{ "--policy", "NAME", "pealt", TEXT, AT(policy), 0, 0, 0, NULL,
+	{ "--model", "FILE", "pcsealktr", TEXT, AT(model), 0, 0, 0, NULL, "the model, a GGUF file" },
+	{ "--text", "FILE", "pcslr", TEXT, AT(text), 0, 0, 0, NULL, "the text to read" },
+	{ "--tokens", "N", "pcslr", NUMBER, AT(tokens), 0, TOKENS_MOST, 0, NULL,
+	  "tokens to read; 0: to the text's end (compare and sinks: 4096; restore: 1968, then 3000), where latency "
+	  "begins again" },
+	{ "--policy", "NAME", "pealtr", TEXT, AT(policy), 0, 0, 0, NULL,
 	  "dense, window, recompute, sink, separator or anchor; or with its numbers, as window:W, sink:S,W or "
-	  "separator:S,K,W (sink; throughput: dense)" },
+	  "separator:S,K,W (sink; throughput: dense; restore: sink:4,2044)" },
 	{ "--sinks", "S", "pcealt", NUMBER, AT(sinks), 0, INT32_MAX - 1, 4, NULL,
 	  "first tokens that stay for ever (4)" },
 	{ "--window", "W", "pealt", NUMBER, AT(window), 1, INT32_MAX - 1, 1020, NULL,
@@ -68,11 +70,11 @@ static const struct option options[] = {
 	  "rows that a cache holds; several for compare (256,512,1024; sinks: 512)" },
 	{ "--policies", "LIST", "c", TEXT, AT(policies), 0, 0, 0, "dense,window,recompute,sink,separator,anchor",
 	  "names of the policies to compare (all)" },
-	{ "--positions", "WHERE", "pcsealt", TEXT, AT(positions), 0, 0, 0, "cache",
+	{ "--positions", "WHERE", "pcsealtr", TEXT, AT(positions), 0, 0, 0, "cache",
 	  "cache: ranks inside the cache; text: places in the text (cache)" },
 	{ "--start", "N", "p", NUMBER, AT(start), 0, INT64_C(1) << 52, 0, NULL,
 	  "text position that the first token is said to have (0)" },
-	{ "--chunk", "N", "pcsea", NUMBER, AT(chunk), 1, 4096, 0, NULL,
+	{ "--chunk", "N", "pcsear", NUMBER, AT(chunk), 1, 4096, 0, NULL,
 	  "tokens of one step (256; compare: 64, which its caches have as slack)" },
 	{ "--every", "N", "pce", NUMBER, AT(every), 1, TOKENS_MOST, 0, NULL,
 	  "count each Nth prediction only, from the first with a full budget (1; compare: recompute alone, 64 in all); "
@@ -93,16 +95,16 @@ static const struct option options[] = {
 	{ "--decode", "N", "t", NUMBER, AT(decode), 0, TOKENS_MOST, 0, NULL, "tokens to decode, one a step" },
 	{ "--depth", "D", "t", NUMBER, AT(depth), 0, TOKENS_MOST, 0, NULL, "tokens already in the cache (0)" },
 	{ "--batch", "B", "t", NUMBER, AT(batch), 1, 512, 1, NULL, "conversations that move together (1)" },
-	{ "--repeat", "R", "t", NUMBER, AT(repeat), 1, 1000, 5, NULL, "timed rounds; the median is told (5)" },
-	{ "--kernels", "NAME", "pcsealt", TEXT, AT(kernels), 0, 0, 0, "auto", "auto, or a backend by name (auto)" },
-	{ "--precision", "NAME", "pcsealt", TEXT, AT(precision), 0, 0, 0, "exact",
+	{ "--repeat", "R", "tr", NUMBER, AT(repeat), 1, 1000, 5, NULL, "timed rounds; the median is told (5)" },
+	{ "--kernels", "NAME", "pcsealtr", TEXT, AT(kernels), 0, 0, 0, "auto", "auto, or a backend by name (auto)" },
+	{ "--precision", "NAME", "pcsealtr", TEXT, AT(precision), 0, 0, 0, "exact",
 	  "of activations: exact, sixteen bits, or fast, eight (exact)" },
-	{ "--threads", "T", "pcsealt", NUMBER, AT(threads), 0, 1024, 0, NULL, "threads; 0: one a core (0)" },
-	{ "--kv", "TYPE", "pcsealt", TEXT, AT(kv), 0, 0, 0, "auto",
+	{ "--threads", "T", "pcsealtr", NUMBER, AT(threads), 0, 1024, 0, NULL, "threads; 0: one a core (0)" },
+	{ "--kv", "TYPE", "pcsealtr", TEXT, AT(kv), 0, 0, 0, "auto",
 	  "keys and values as f16 or f32; auto: as the backend likes" },
-	{ "--json", NULL, "pcsealkt", FLAG, AT(json), 0, 1, 0, NULL, "print one JSON object" },
-	{ "--help", NULL, "pcsealkt", FLAG, AT(help), 0, 1, 0, NULL, "print this help" },
-	{ "--version", NULL, "pcsealkt", FLAG, AT(version), 0, 1, 0, NULL, "print the version" },
+	{ "--json", NULL, "pcsealktr", FLAG, AT(json), 0, 1, 0, NULL, "print one JSON object" },
+	{ "--help", NULL, "pcsealktr", FLAG, AT(help), 0, 1, 0, NULL, "print this help" },
+	{ "--version", NULL, "pcsealktr", FLAG, AT(version), 0, 1, 0, NULL, "print the version" },
 };
 
 enum { VERBS = sizeof(verbs) / sizeof(verbs[0]), OPTIONS = sizeof(options) / sizeof(options[0]) };
@@ -229,7 +231,10 @@ static int read_arguments(struct bench *o, const struct verb **verb, int argc, c
 /* The policy, from its name and the numbers beside it. */
 static int choose_policy(struct bench *o, const struct verb *v, struct err *e)
 {
-	const char *name = o->policy ? o->policy : v->run == bench_throughput ? "dense" : "sink";
+	const char *name = o->policy			? o->policy
+			   : v->run == bench_throughput ? "dense"
+			   : v->run == bench_restore	? "sink:4,2044"
+							: "sink";
 	char text[96], token[32] = "", kept[24] = "";
 	int r;
 
@@ -251,8 +256,8 @@ static int choose_policy(struct bench *o, const struct verb *v, struct err *e)
 	r = policy_parse(text, &o->chosen, e);
 	if (!r && o->chosen.token >= 0)
 		o->sink_token = o->chosen.token;
-	if (!r && v->run == bench_throughput && policy_begins_anew(&o->chosen))
-		r = err_set(e, SINK_EINVAL, "throughput knows no %s; latency and compare time it.", name);
+	if (!r && (v->run == bench_throughput || v->run == bench_restore) && policy_begins_anew(&o->chosen))
+		r = err_set(e, SINK_EINVAL, "%s knows no %s; latency and compare time it.", v->name, name);
 	return r;
 }
 
@@ -281,7 +286,7 @@ static int check(struct bench *o, const struct verb *v, struct err *e)
 		return err_set(e, SINK_EINVAL, "A verb is needed; --help lists them.");
 	if (!o->model)
 		return err_set(e, SINK_EINVAL, "--model is needed.");
-	if (!o->text && strchr("pcsl", v->letter))
+	if (!o->text && strchr("pcslr", v->letter))
 		return err_set(e, SINK_EINVAL, "--text is needed.");
 	if (!o->prompts && v->run == bench_chat)
 		return err_set(e, SINK_EINVAL, "--prompts is needed.");

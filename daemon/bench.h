@@ -43,6 +43,7 @@ int bench_chat(const struct bench *o, struct err *e);
 int bench_latency(const struct bench *o, struct err *e);
 int bench_tokenize(const struct bench *o, struct err *e);
 int bench_throughput(const struct bench *o, struct err *e);
+int bench_restore(const struct bench *o, struct err *e);
 
 /* What to say of a policy that this model was not trained for, or NULL. */
 const char *bench_note(const struct model *m, const struct policy *p);

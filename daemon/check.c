@@ -1,12 +1,16 @@
 /* Owns the report of `sinkd -t`. The model is opened as the daemon would open it, and closed again. */
 #include "check.h"
 
+#include <dirent.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "log.h"
 #include "model.h"
 #include "policy.h"
 #include "retention.h"
+#include "ring.h"
+#include "store.h"
 
 static void print_kernels(const struct model_info *m, FILE *to)
 {
@@ -109,4 +113,71 @@ int check_print(const struct conf *conf, const char *file, FILE *to)
 		log_error("%s", e.text);
 	model_close(m);
 	return rc;
+}
+
+/* The store. */
+
+static void tell(void *arg, const char *text)
+{
+	fprintf(arg, "%s\n", text);
+}
+
+static bool is_file(const char *name)
+{
+	const char *end = strrchr(name, '.');
+
+	return end && strcmp(end, ".kv") == 0;
+}
+
+/* The files of caches: each by itself; whether its conversation is there is the store's to say. */
+static int check_files(const char *dir, bool repair, FILE *to)
+{
+	struct ring_identity identity;
+	char path[4096 + 300];
+	struct dirent *entry;
+	int findings = 0;
+	struct err e;
+	DIR *d = opendir(dir);
+
+	while (d && (entry = readdir(d))) {
+		int rc;
+
+		if (!is_file(entry->d_name))
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", dir, entry->d_name);
+		rc = ring_check(path, &identity, tell, to, &e);
+		if (rc < 0)
+			fprintf(to, "%s\n", e.text);
+		if (rc && repair && rc != SINK_EPROTO) {
+			ring_set_aside(path);
+			fprintf(to, "%s is set aside; the conversation is read anew from its text.\n", path);
+			rc = 0;
+		}
+		findings += rc != 0;
+	}
+	if (d)
+		closedir(d);
+	return findings;
+}
+
+int check_store(const struct conf *conf, bool repair, FILE *to)
+{
+	char dir[sizeof(conf->state) + 16];
+	struct err e;
+	int found, files;
+
+	if (strcmp(conf->state, "none") == 0) {
+		log_error("Nothing is kept (state = none).");
+		return SINK_EINVAL;
+	}
+	found = store_check(conf->state, repair, tell, to, &e);
+	if (found < 0) {
+		log_error("%s", e.text);
+		return found;
+	}
+	snprintf(dir, sizeof(dir), "%s/caches", conf->state);
+	files = check_files(dir, repair, to);
+	fprintf(to, found + files ? "%s: %d findings in the store, %d bad files of caches\n" : "%s: all is well\n",
+		conf->state, found, files);
+	return found + files;
 }

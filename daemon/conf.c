@@ -1,37 +1,22 @@
 /*
- * Owns the table of options and the order of their sources. An option that is not in the table does not exist: nothing
+ * Owns the table of options. An option that is not in the table does not exist: nothing
  * else in the daemon reads the environment for settings or parses a command line.
  */
 #include "conf.h"
 
 #include <errno.h>
-#include <getopt.h>
-#include <ini.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "conf_table.h"
 #include "kernels.h"
 #include "log.h"
 #include "marks.h"
 
-enum type { TEXT, POLICY, MARKS, PRECISION, BOOL, INT, SIZE, FLOAT, LEVEL };
-
-struct option_row {
-	const char *name;
-	char short_name; /* 0: none */
-	enum type type;
-	bool live; /* may change while the daemon runs, by SIGHUP */
-	size_t offset, size;
-	const char *otherwise;
-	double least, most;
-	const char *value, *help;
-};
-
 #define FIELD(f) offsetof(struct conf, f), sizeof(((struct conf *)0)->f)
 
-static const struct option_row table[] = {
+const struct conf_row conf_rows[CONF_ROWS] = {
 	{ "model", 'm', TEXT, false, FIELD(model), "", 0, 0, "FILE", "the model, a GGUF file" },
 	{ "listen", 'l', TEXT, false, FIELD(listen), "", 0, 0, "ENDPOINT",
 	  "where clients connect; by default sinkd/sinkd.sock in the runtime directory" },
@@ -82,30 +67,41 @@ static const struct option_row table[] = {
 	  "events kept for readers, a conversation; new conversations only" },
 	{ "log-tokens", 0, SIZE, true, FIELD(log_tokens), "64M", 1024, 0x1p36, "N",
 	  "longest conversation in tokens (4 bytes of memory each)" },
+	{ "state", 0, TEXT, false, FIELD(state), "", 0, 0, "DIR",
+	  "where conversations are kept; by default sinkd in the state directory; none: nowhere" },
+	{ "event-bytes", 0, SIZE, false, FIELD(event_bytes), "1G", 1 << 20, 0x1p50, "SIZE",
+	  "events kept on the disk, a conversation" },
+	{ "sync-tokens", 0, BOOL, true, FIELD(sync_tokens), "no", 0, 0, "BOOL",
+	  "put each token safe from a power cut before it is told, not only each turn and second" },
+	{ "restore-at-start", 0, BOOL, false, FIELD(restore_at_start), "no", 0, 0, "BOOL",
+	  "bring all caches back when the daemon starts, not each when it is used" },
+	{ "cache-idle", 0, INT, true, FIELD(cache_idle), "0", 0, INT32_MAX, "SECONDS",
+	  "when an idle conversation's cache leaves memory for the disk; 0: when others need the room" },
+	{ "cache-files", 0, SIZE, true, FIELD(cache_files), "20G", 0, 0x1p50, "SIZE",
+	  "most disk for files of caches; the ones used least recently go first" },
+	{ "free-space", 0, SIZE, true, FIELD(free_space), "256M", 0, 0x1p50, "SIZE",
+	  "leave so much of the disk free of files of caches" },
+	{ "stop-seconds", 0, INT, true, FIELD(stop_seconds), "30", 0, 3600, "SECONDS",
+	  "how long caches may be saved when the daemon ends" },
 	{ "log-level", 0, LEVEL, true, FIELD(log_level), "info", 0, 0, "LEVEL", "error, warning, info or debug" },
 };
 
-enum { ROWS = sizeof(table) / sizeof(table[0]) };
-
-static const struct {
-	char letter;
-	const char *name, *value, *help;
-} commands[] = {
+const struct conf_command conf_commands[CONF_COMMANDS] = {
 	{ 'f', "config", "FILE", "read this configuration file" },
 	{ 't', "test", NULL, "check configuration and model, print what was found, and end" },
+	{ 'c', "check-store", NULL, "verify all that is kept, say what is wrong, and end" },
+	{ 'r', "repair-store", NULL, "the same, and mend what can be" },
 	{ 'p', "print-config", NULL, "print the settings as a configuration file, and end" },
 	{ 'v', "verbose", NULL, "the same as --log-level debug" },
 	{ 'h', "help", NULL, "print this, and end" },
 	{ 'V', "version", NULL, "print the version, and end" },
 };
 
-enum { COMMANDS = sizeof(commands) / sizeof(commands[0]), LONG_ROW = 1000 };
-
-static const struct option_row *row_named(const char *name)
+const struct conf_row *conf_row_named(const char *name)
 {
-	for (size_t i = 0; i < ROWS; i++)
-		if (strcmp(table[i].name, name) == 0)
-			return &table[i];
+	for (size_t i = 0; i < CONF_ROWS; i++)
+		if (strcmp(conf_rows[i].name, name) == 0)
+			return &conf_rows[i];
 	return NULL;
 }
 
@@ -131,7 +127,7 @@ static bool parse_size(const char *text, double *ret)
 	return *end == '\0';
 }
 
-static bool parse_number(const struct option_row *row, const char *text, double *ret)
+static bool parse_number(const struct conf_row *row, const char *text, double *ret)
 {
 	char *end;
 
@@ -145,7 +141,7 @@ static bool parse_number(const struct option_row *row, const char *text, double 
 	return end != text && *end == '\0' && !errno && isfinite(*ret);
 }
 
-static int set_number(struct conf *c, const struct option_row *row, const char *text, struct err *e)
+static int set_number(struct conf *c, const struct conf_row *row, const char *text, struct err *e)
 {
 	char *field = (char *)c + row->offset;
 	double n;
@@ -161,7 +157,7 @@ static int set_number(struct conf *c, const struct option_row *row, const char *
 	return 0;
 }
 
-static int set_bool(struct conf *c, const struct option_row *row, const char *text, struct err *e)
+static int set_bool(struct conf *c, const struct conf_row *row, const char *text, struct err *e)
 {
 	static const char *const words[] = { "no", "yes", "false", "true", "off", "on", "0", "1" };
 
@@ -174,7 +170,7 @@ static int set_bool(struct conf *c, const struct option_row *row, const char *te
 }
 
 /* Whether it is a list of ids; the vocabulary is asked when there is one. */
-static int check_marks(const struct option_row *row, const char *text, struct err *e)
+static int check_marks(const struct conf_row *row, const char *text, struct err *e)
 {
 	struct tokens ids = { 0 };
 	struct err why;
@@ -184,7 +180,7 @@ static int check_marks(const struct option_row *row, const char *text, struct er
 	return rc < 0 ? err_set(e, rc, "%s: %s", row->name, why.text) : 0;
 }
 
-static int set_text(struct conf *c, const struct option_row *row, const char *text, struct err *e)
+static int set_text(struct conf *c, const struct conf_row *row, const char *text, struct err *e)
 {
 	enum precision precision;
 	struct policy p;
@@ -204,7 +200,7 @@ static int set_text(struct conf *c, const struct option_row *row, const char *te
 	return 0;
 }
 
-static int set_row(struct conf *c, const struct option_row *row, const char *text, struct err *e)
+int conf_set_row(struct conf *c, const struct conf_row *row, const char *text, struct err *e)
 {
 	int level;
 
@@ -232,253 +228,19 @@ static int set_row(struct conf *c, const struct option_row *row, const char *tex
 
 int conf_set(struct conf *c, const char *name, const char *value, struct err *e)
 {
-	const struct option_row *row = row_named(name);
+	const struct conf_row *row = conf_row_named(name);
 
 	if (!row)
 		return err_set(e, SINK_EINVAL, "There is no option \"%.64s\".", name);
-	return set_row(c, row, value, e);
+	return conf_set_row(c, row, value, e);
 }
 
 void conf_defaults(struct conf *c)
 {
 	memset(c, 0, sizeof(*c));
 	sampling_defaults(&c->sampling.how);
-	for (size_t i = 0; i < ROWS; i++)
-		set_row(c, &table[i], table[i].otherwise, NULL);
-}
-
-/* The file. inih tells a handler no line numbers, so the lines are counted where they are read. */
-
-struct reading {
-	struct conf *conf;
-	FILE *from;
-	int line;
-	bool seen[ROWS];
-	struct err err; /* the first one */
-	int err_line;
-};
-
-static void reading_failed(struct reading *r, const char *fmt, const char *what)
-{
-	if (r->err_line)
-		return;
-	r->err_line = r->line;
-	err_set(&r->err, SINK_EINVAL, fmt, what);
-}
-
-static char *read_line(char *line, int size, void *stream)
-{
-	struct reading *r = stream;
-
-	if (!fgets(line, size, r->from))
-		return NULL;
-	r->line++;
-	if (!strchr(line, '\n') && !feof(r->from))
-		reading_failed(r, "The line is too long%s.", "");
-	return r->err_line ? NULL : line;
-}
-
-static int take_line(void *user, const char *section, const char *name, const char *value)
-{
-	struct reading *r = user;
-	const struct option_row *row = row_named(name);
-
-	if (r->err_line)
-		return 0;
-	if (*section && strcmp(section, "sinkd") != 0)
-		reading_failed(r, "There is no section [%s]; the only one is [sinkd].", section);
-	else if (!row)
-		reading_failed(r, "There is no option \"%.64s\".", name);
-	else if (r->seen[row - table])
-		reading_failed(r, "The option \"%s\" is given twice.", name);
-	else if (set_row(r->conf, row, value, &r->err) < 0)
-		r->err_line = r->line;
-	else
-		r->seen[row - table] = true;
-	return !r->err_line;
-}
-
-static int read_file(struct conf *c, const char *path, bool must, bool *found, struct err *e)
-{
-	struct reading r = { .conf = c, .from = fopen(path, "re") };
-	int line;
-
-	*found = r.from != NULL;
-	if (!r.from) {
-		if (!must && (errno == ENOENT || errno == ENOTDIR))
-			return 0;
-		return err_set(e, SINK_ENOENT, "%s cannot be read: %s.", path, strerror(errno));
-	}
-	line = ini_parse_stream(read_line, &r, take_line, &r);
-	if (ferror(r.from))
-		line = r.line + 1;
-	fclose(r.from);
-	if (r.err_line)
-		return err_set(e, SINK_EINVAL, "%s, line %d: %s", path, r.err_line, r.err.text);
-	if (line)
-		return err_set(e, SINK_EINVAL, "%s, line %d: This is no `name = value`.", path, line);
-	return 0;
-}
-
-static int read_usual_file(struct conf *c, char *path, size_t size, struct err *e)
-{
-	const char *config = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
-	bool found = false;
-	int rc;
-
-	path[0] = '\0';
-	if (config && *config)
-		snprintf(path, size, "%s/sinkd/sinkd.conf", config);
-	else if (home && *home)
-		snprintf(path, size, "%s/.config/sinkd/sinkd.conf", home);
-	if (*path && ((rc = read_file(c, path, false, &found, e)) < 0 || found))
-		return rc;
-	snprintf(path, size, "/etc/sinkd/sinkd.conf");
-	rc = read_file(c, path, false, &found, e);
-	if (!found)
-		path[0] = '\0';
-	return rc;
-}
-
-/* The command line. It is gone through twice: first for -f, then for the options that stand above the file. */
-
-static void fill_getopt(struct option *longs, char *shorts)
-{
-	struct option *l = longs;
-	char *s = shorts;
-
-	*s++ = '+'; /* argv stays in its order */
-	*s++ = ':'; /* a missing value is told from an unknown option */
-	for (int i = 0; i < COMMANDS; i++) {
-		*l++ = (struct option){ commands[i].name, commands[i].value ? required_argument : no_argument, NULL,
-					commands[i].letter };
-		*s++ = commands[i].letter;
-		if (commands[i].value)
-			*s++ = ':';
-	}
-	for (int i = 0; i < ROWS; i++) {
-		*l++ = (struct option){ table[i].name, table[i].type == BOOL ? optional_argument : required_argument,
-					NULL, LONG_ROW + i };
-		if (table[i].short_name) {
-			*s++ = table[i].short_name;
-			*s++ = ':';
-		}
-	}
-	*l = (struct option){ 0 };
-	*s = '\0';
-}
-
-/* The row of what getopt_long() returned, or NULL. */
-static const struct option_row *row_of(int got)
-{
-	if (got >= LONG_ROW)
-		return &table[got - LONG_ROW];
-	for (size_t i = 0; i < ROWS; i++)
-		if (table[i].short_name && table[i].short_name == got)
-			return &table[i];
-	return NULL;
-}
-
-static int take_command(int got, struct conf *c, struct conf_call *call, struct err *e)
-{
-	switch (got) {
-	case 'f':
-		if (strlen(optarg) >= sizeof(call->file))
-			return err_set(e, SINK_EINVAL, "The path of the configuration file is too long.");
-		memcpy(call->file, optarg, strlen(optarg) + 1);
-		return 0;
-	case 't':
-		call->action = CONF_TEST;
-		return 0;
-	case 'p':
-		call->action = CONF_PRINT;
-		return 0;
-	case 'v':
-		return conf_set(c, "log-level", "debug", e);
-	case 'h':
-		call->action = CONF_HELP;
-		return 0;
-	case 'V':
-		call->action = CONF_VERSION;
-		return 0;
-	default:
-		return SINK_EINVAL;
-	}
-}
-
-static int read_arguments(int argc, char *const *argv, struct conf *c, struct conf_call *call, struct err *e)
-{
-	struct option longs[COMMANDS + ROWS + 1];
-	char shorts[2 * (COMMANDS + ROWS) + 3];
-	int got;
-
-	fill_getopt(longs, shorts);
-	optind = 0; /* glibc: begin anew */
-	opterr = 0;
-	while ((got = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
-		const struct option_row *row = row_of(got);
-
-		if (got == ':')
-			return err_set(e, SINK_EINVAL, "The option %s needs a value.", argv[optind - 1]);
-		if (got == '?' && optopt && strncmp(argv[optind - 1], "--", 2) != 0)
-			return err_set(e, SINK_EINVAL, "There is no option -%c.", optopt);
-		if (got == '?')
-			return err_set(e, SINK_EINVAL, "The option %s is unknown, ambiguous or takes no value.",
-				       argv[optind - 1]);
-		if (row ? set_row(c, row, optarg ? optarg : "yes", e) < 0 : take_command(got, c, call, e) < 0)
-			return SINK_EINVAL;
-	}
-	if (optind < argc)
-		return err_set(e, SINK_EINVAL, "\"%s\" is left over on the command line.", argv[optind]);
-	return 0;
-}
-
-static int default_endpoint(struct conf *c, struct err *e)
-{
-	const char *service = getenv("RUNTIME_DIRECTORY"), *user = getenv("XDG_RUNTIME_DIR");
-	char path[sizeof(c->listen)] = "";
-	int n = 0;
-
-	if (!*c->listen && service && *service)
-		n = snprintf(path, sizeof(path), "ipc://%.*s/sinkd.sock", (int)strcspn(service, ":"), service);
-	else if (!*c->listen && user && *user)
-		n = snprintf(path, sizeof(path), "ipc://%s/sinkd/sinkd.sock", user);
-	else if (!*c->listen)
-		n = snprintf(path, sizeof(path), "ipc:///run/sinkd/sinkd.sock");
-	else if (!strstr(c->listen, "://"))
-		n = snprintf(path, sizeof(path), "ipc://%s", c->listen);
-	if (n < 0 || (size_t)n >= sizeof(path))
-		return err_set(e, SINK_EINVAL, "listen: the endpoint is too long.");
-	if (n)
-		memcpy(c->listen, path, (size_t)n + 1);
-	return 0;
-}
-
-int conf_load(int argc, char *const *argv, struct conf *ret, struct conf_call *call, struct err *e)
-{
-	static struct conf c; /* large, and needed once at a time */
-	struct conf_call k = { .action = CONF_RUN };
-	const char *model = getenv("SINKD_MODEL");
-	bool found;
-	int rc;
-
-	conf_defaults(&c);
-	rc = read_arguments(argc, argv, &c, &k, e);
-	if (rc < 0 || k.action == CONF_HELP || k.action == CONF_VERSION)
-		goto out;
-	conf_defaults(&c);
-	if (model && (rc = conf_set(&c, "model", model, e)) < 0)
-		goto out;
-	rc = *k.file ? read_file(&c, k.file, true, &found, e) : read_usual_file(&c, k.file, sizeof(k.file), e);
-	if (rc < 0 || (rc = read_arguments(argc, argv, &c, &(struct conf_call){ 0 }, e)) < 0)
-		goto out;
-	rc = default_endpoint(&c, e);
-out:
-	if (rc < 0)
-		return rc;
-	*ret = c;
-	*call = k;
-	return 0;
+	for (size_t i = 0; i < CONF_ROWS; i++)
+		conf_set_row(c, &conf_rows[i], conf_rows[i].otherwise, NULL);
 }
 
 void conf_reload(struct conf *c, const struct conf *fresh, char *restart, size_t size)
@@ -486,17 +248,18 @@ void conf_reload(struct conf *c, const struct conf *fresh, char *restart, size_t
 	size_t used = 0;
 
 	restart[0] = '\0';
-	for (size_t i = 0; i < ROWS; i++) {
-		char *old = (char *)c + table[i].offset;
-		const char *new = (const char *)fresh + table[i].offset;
-		bool text = table[i].type <= PRECISION;
+	for (size_t i = 0; i < CONF_ROWS; i++) {
+		char *old = (char *)c + conf_rows[i].offset;
+		const char *new = (const char *)fresh + conf_rows[i].offset;
+		bool text = conf_rows[i].type <= PRECISION;
 
-		if (text ? strcmp(old, new) == 0 : memcmp(old, new, table[i].size) == 0)
+		if (text ? strcmp(old, new) == 0 : memcmp(old, new, conf_rows[i].size) == 0)
 			continue;
-		if (table[i].live)
-			memcpy(old, new, table[i].size);
+		if (conf_rows[i].live)
+			memcpy(old, new, conf_rows[i].size);
 		else if (used < size)
-			used += (size_t)snprintf(restart + used, size - used, "%s%s", used ? " " : "", table[i].name);
+			used += (size_t)snprintf(restart + used, size - used, "%s%s", used ? " " : "",
+						 conf_rows[i].name);
 	}
 }
 
@@ -512,7 +275,7 @@ static void size_text(int64_t n, char *text, size_t size)
 	snprintf(text, size, i < 0 ? "%lld" : "%lld%c", (long long)n, i < 0 ? ' ' : suffixes[i]);
 }
 
-static void value_text(const struct conf *c, const struct option_row *row, char *text, size_t size)
+static void value_text(const struct conf *c, const struct conf_row *row, char *text, size_t size)
 {
 	const char *field = (const char *)c + row->offset;
 
@@ -546,28 +309,29 @@ void conf_help(FILE *to)
 	fputs("Usage: sinkd [-m FILE] [-l ENDPOINT] [-f FILE] [OPTION]...\n\n"
 	      "Serves conversations with a language model to the clients of this machine (see sink(1)).\n\n",
 	      to);
-	for (size_t i = 0; i < COMMANDS; i++)
-		fprintf(to, "  -%c, --%s%s%s\n\t%s\n", commands[i].letter, commands[i].name,
-			commands[i].value ? " " : "", commands[i].value ? commands[i].value : "", commands[i].help);
+	for (size_t i = 0; i < CONF_COMMANDS; i++)
+		fprintf(to, "  -%c, --%s%s%s\n\t%s\n", conf_commands[i].letter, conf_commands[i].name,
+			conf_commands[i].value ? " " : "", conf_commands[i].value ? conf_commands[i].value : "",
+			conf_commands[i].help);
 	fputs("\nOptions of the command line and, without the dashes, of the configuration file:\n\n", to);
-	for (size_t i = 0; i < ROWS; i++) {
-		if (table[i].short_name)
-			fprintf(to, "  -%c, --%s %s\n", table[i].short_name, table[i].name, table[i].value);
+	for (size_t i = 0; i < CONF_ROWS; i++) {
+		if (conf_rows[i].short_name)
+			fprintf(to, "  -%c, --%s %s\n", conf_rows[i].short_name, conf_rows[i].name, conf_rows[i].value);
 		else
-			fprintf(to, "      --%s%c%s\n", table[i].name, table[i].type == BOOL ? '=' : ' ',
-				table[i].value);
-		fprintf(to, "\t%s", table[i].help);
-		fprintf(to, *table[i].otherwise ? " [%s]\n" : "\n", table[i].otherwise);
+			fprintf(to, "      --%s%c%s\n", conf_rows[i].name, conf_rows[i].type == BOOL ? '=' : ' ',
+				conf_rows[i].value);
+		fprintf(to, "\t%s", conf_rows[i].help);
+		fprintf(to, *conf_rows[i].otherwise ? " [%s]\n" : "\n", conf_rows[i].otherwise);
 	}
 }
 
 void conf_print(const struct conf *c, FILE *to)
 {
-	for (size_t i = 0; i < ROWS; i++) {
+	for (size_t i = 0; i < CONF_ROWS; i++) {
 		char text[4096];
 
-		value_text(c, &table[i], text, sizeof(text));
-		fprintf(to, "%s# %s\n", i ? "\n" : "", table[i].help);
-		fprintf(to, *text ? "%s = %s\n" : "#%s =%s\n", table[i].name, text);
+		value_text(c, &conf_rows[i], text, sizeof(text));
+		fprintf(to, "%s# %s\n", i ? "\n" : "", conf_rows[i].help);
+		fprintf(to, *text ? "%s = %s\n" : "#%s =%s\n", conf_rows[i].name, text);
 	}
 }

@@ -37,10 +37,17 @@ struct conf {
 	double gap;		  /* milliseconds between two tokens of a stream while prompts are read */
 	int64_t conversations, clients, attachments;
 	int64_t message_bytes, log_bytes, log_tokens;
+	char state[4096]; /* the directory of what is kept; "none": nothing is */
+	int64_t event_bytes;
+	bool sync_tokens; /* each token is on the disk before it is told */
+	bool restore_at_start;
+	int64_t cache_idle;		 /* seconds; 0: never */
+	int64_t cache_files, free_space; /* bytes */
+	int64_t stop_seconds;
 	int64_t log_level; /* enum log_level */
 };
 
-enum conf_action { CONF_RUN, CONF_TEST, CONF_PRINT, CONF_HELP, CONF_VERSION };
+enum conf_action { CONF_RUN, CONF_TEST, CONF_PRINT, CONF_CHECK, CONF_REPAIR, CONF_HELP, CONF_VERSION };
 
 /* What the command line says beside options. */
 struct conf_call {
@@ -50,7 +57,8 @@ struct conf_call {
 
 /*
  * Reads all sources. SINK_EINVAL names the option and the file's line; SINK_ENOENT: the file given by -f cannot be
- * read. *ret and *call are written on success only. A value of `listen` is filled in where none was given.
+ * read. *ret and *call are written on success only. Values of `listen` and `state` are filled in where
+ * none was given.
  */
 int conf_load(int argc, char *const *argv, struct conf *ret, struct conf_call *call, struct err *e);
 

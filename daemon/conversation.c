@@ -35,6 +35,24 @@ const char *state_name(enum state s)
 	return state_names[s];
 }
 
+enum state state_named(const char *name)
+{
+	for (int i = 0; name && i < STATES; i++)
+		if (strcmp(state_names[i], name) == 0)
+			return (enum state)i;
+	return STATE_IDLE;
+}
+
+void conversation_changed(struct conversation *c, bool row)
+{
+	if (!c->kept.id)
+		return;
+	c->kept.row = c->kept.row || row;
+	if (!c->kept.listed)
+		TAILQ_INSERT_TAIL(&c->table->changed, c, kept.link);
+	c->kept.listed = true;
+}
+
 bool conversation_can(const struct conversation *c, enum happening h)
 {
 	return next_state[c->state][h] != NONE;
@@ -44,6 +62,7 @@ void conversation_happens(struct conversation *c, enum happening h)
 {
 	assert(conversation_can(c, h));
 	c->state = (enum state)next_state[c->state][h];
+	conversation_changed(c, true);
 }
 
 bool conversation_busy(const struct conversation *c)
@@ -70,6 +89,7 @@ double clock_unix(void)
 void conversations_init(struct conversations *t)
 {
 	TAILQ_INIT(&t->by_use);
+	TAILQ_INIT(&t->changed);
 	for (size_t i = 0; i < BUCKETS; i++)
 		LIST_INIT(&t->bucket[i]);
 	t->count = 0;
@@ -161,6 +181,7 @@ int conversation_new(struct conversations *t, const char *name, size_t len, size
 		return rc;
 	}
 	set_name(t, c, name, len);
+	c->table = t;
 	c->runner.owner = c;
 	c->created = c->used = clock_unix();
 	TAILQ_INSERT_HEAD(&t->by_use, c, by_use);
@@ -175,6 +196,9 @@ void conversation_remove(struct conversations *t, struct conversation *c)
 	LIST_REMOVE(c, in_bucket);
 	TAILQ_REMOVE(&t->by_use, c, by_use);
 	t->count--;
+	if (c->kept.listed)
+		TAILQ_REMOVE(&t->changed, c, kept.link);
+	c->kept.id = 0;
 	conversation_cut(c, 0, 0);
 	free(c->message);
 	retention_release(&c->keeps);
@@ -192,6 +216,7 @@ int conversation_rename(struct conversations *t, struct conversation *c, const c
 		return rc;
 	LIST_REMOVE(c, in_bucket);
 	set_name(t, c, name, len);
+	conversation_changed(c, true);
 	return 0;
 }
 
@@ -228,7 +253,25 @@ int conversation_add(struct conversation *c, enum role role, const char *text, s
 	if (text_add(&m.text, text, len, e) < 0)
 		return SINK_ENOMEM;
 	c->message[c->messages++] = m;
+	conversation_changed(c, false);
 	return 0;
+}
+
+/* What the store has from there on is to be forgotten, or written again. */
+static void kept_cut(struct conversation *c, int64_t messages, int64_t tokens)
+{
+	struct kept *k = &c->kept;
+
+	if (!k->id || (messages >= k->messages && tokens >= k->tokens))
+		return;
+	k->cut_messages = k->cuts && k->cut_messages < messages ? k->cut_messages : messages;
+	k->cut_tokens = k->cuts && k->cut_tokens < tokens ? k->cut_tokens : tokens;
+	k->cuts = true;
+	k->messages = k->messages < messages ? k->messages : messages;
+	k->tokens = k->tokens < tokens ? k->tokens : tokens;
+	k->safe_tokens = k->safe_tokens < tokens ? k->safe_tokens : tokens;
+	k->safe_messages = k->safe_messages < messages ? k->safe_messages : messages;
+	conversation_changed(c, true);
 }
 
 void conversation_cut(struct conversation *c, size_t messages, int64_t tokens)
@@ -237,6 +280,22 @@ void conversation_cut(struct conversation *c, size_t messages, int64_t tokens)
 		text_release(&c->message[--c->messages].text);
 	if ((size_t)tokens < c->log.count)
 		c->log.count = (size_t)tokens;
+	kept_cut(c, (int64_t)messages, tokens);
+}
+
+void conversation_rewrite(struct conversation *c, size_t messages)
+{
+	kept_cut(c, (int64_t)messages, INT64_MAX);
+}
+
+const struct kv_info *conversation_cache(const struct conversation *c)
+{
+	return (c->kv && c->tier != TIER_FOUND) || !c->left.tokens ? &c->seen : &c->left;
+}
+
+int64_t conversation_tokens(const struct conversation *c)
+{
+	return c->absent ? c->absent_tokens : (int64_t)c->log.count;
 }
 
 int64_t conversation_waiting(const struct conversation *c)
@@ -246,27 +305,42 @@ int64_t conversation_waiting(const struct conversation *c)
 
 int64_t conversation_evicted_end(const struct conversation *c)
 {
-	return c->seen.evicted_end > c->seen.pinned ? c->seen.evicted_end : 0;
+	const struct kv_info *i = conversation_cache(c);
+
+	return i->evicted_end > i->pinned ? i->evicted_end : 0;
+}
+
+static const char *tier_name(const struct conversation *c)
+{
+	static const char *const names[] = {
+		[TIER_NONE] = "none", [TIER_MEMORY] = "memory", [TIER_FOUND] = "memory",
+		[TIER_DISK] = "disk", [TIER_REPLAY] = "replay",
+	};
+
+	return names[c->tier];
 }
 
 void conversation_info(const struct conversation *c, struct out *o, const char *key)
 {
+	const struct kv_info *i = conversation_cache(c);
 	char policy[POLICY_TEXT];
 
 	policy_format(&c->keeps.policy, policy, sizeof(policy));
 	out_map(o, key);
 	out_str(o, "name", c->name);
 	out_str(o, "state", state_name(c->state));
-	out_int(o, "messages", (int64_t)c->messages);
-	out_int(o, "tokens", c->seen.tokens);
-	out_int(o, "waiting", conversation_waiting(c));
+	out_int(o, "messages", c->absent ? c->absent_messages : (int64_t)c->messages);
+	out_int(o, "tokens", i->tokens);
+	out_int(o, "waiting", conversation_tokens(c) - i->tokens);
 	out_str(o, "policy", policy);
-	out_int(o, "pinned", c->seen.pinned);
-	out_int(o, "kept", c->seen.kept);
-	out_int(o, "window", c->seen.window);
-	out_int(o, "evicted", c->seen.evicted);
+	out_int(o, "pinned", i->pinned);
+	out_int(o, "kept", i->kept);
+	out_int(o, "window", i->window);
+	out_int(o, "evicted", i->evicted);
 	out_int(o, "evicted_end", conversation_evicted_end(c));
 	out_int(o, "cache_bytes", (int64_t)c->seen.bytes);
+	out_str(o, "tier", tier_name(c));
+	out_bool(o, "pin", c->pin);
 	out_int(o, "clients", (int64_t)stream_readers(c->stream));
 	out_float(o, "created", c->created);
 	out_float(o, "used", c->used);

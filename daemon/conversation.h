@@ -5,6 +5,9 @@
  * It is what replay reads when the cache is gone, 4 bytes a token. A message is a range of it; tokens that `feed` put
  * there belong to none.
  *
+ * Where conversations are kept (keep.h), the text of one that nobody has used since the start is not in memory
+ * (`absent`), and its cache may be in memory, in a file, or nowhere (tier.h).
+ *
  * Ownership. All of it is the loop's. While `away` is set, a batch in the engine's thread names the cache and the log:
  * neither is touched, and what would touch them waits (verb.h). While `encoding` is set, a text of the conversation is
  * with the tokenizer: messages may be read, not changed. Calls of kv_*() but kv_new() also need all batches at home.
@@ -51,13 +54,14 @@ struct message {
 
 /* What a conversation is doing, from a prompt to its end. */
 struct work {
-	bool answers;	  /* an answer follows the reading */
-	int64_t message;  /* the answer's number; without one, that of the message being read */
-	int64_t prompt;	  /* number of the message that caused it, or -1 */
-	int64_t begin;	  /* tokens in the cache when it began */
-	int64_t cut;	  /* where `stop` cuts the log while the prompt is read */
-	int64_t total;	  /* tokens to be read before the answer */
-	int64_t replayed; /* that many of them had been read before */
+	bool answers;			/* an answer follows the reading */
+	int64_t message;		/* the answer's number; without one, that of the message being read */
+	int64_t prompt;			/* number of the message that caused it, or -1 */
+	int64_t begin;			/* tokens in the cache when it began */
+	int64_t cut;			/* where `stop` cuts the log while the prompt is read */
+	int64_t total;			/* tokens to be read before the answer */
+	int64_t open;			/* tokens of the log when the answer began */
+	int64_t replay_from, replay_to; /* those had been read before */
 	int64_t generated, evicted;
 	double asked, served, read, first; /* ms of the monotonic clock */
 	double told;			   /* when the last `prefill` was */
@@ -65,7 +69,40 @@ struct work {
 	struct request *request; /* a `feed` that waits for the end */
 };
 
+/*
+ * How far the store has the conversation. Counts are of what was handed over; the `safe` ones of what was committed. A
+ * segment is where its text is kept, behind the first base_* of its parent's (store.h).
+ */
+struct kept {
+	int64_t id; /* 0: it is not kept */
+	int64_t segment, parent, base_tokens, base_messages;
+	bool begins; /* the segment is yet to be made */
+	bool known;  /* the store has its row */
+	bool row;    /* what is in the row has changed */
+	bool cuts;   /* text from these on is to be forgotten first */
+	bool ends;   /* a turn is over: what is said of it must be on the disk */
+	int64_t cut_tokens, cut_messages;
+	int64_t tokens, messages, seq;
+	int64_t safe_tokens, safe_messages, safe_seq;
+	int64_t rows; /* small ones, since they were put together */
+	TAILQ_ENTRY(conversation) link;
+	bool listed; /* among those that have changed */
+	bool flies;  /* a part of it is being committed */
+};
+
+/* Where a cache is. */
+enum tier {
+	TIER_NONE,   /* nothing to keep: no token was read, or the policy begins anew */
+	TIER_MEMORY, /* kv */
+	TIER_FOUND,  /* kv, of an earlier process, not proved yet */
+	TIER_DISK,   /* a file */
+	TIER_REPLAY, /* nowhere: the log will be read anew */
+};
+
+struct conversations;
+
 struct conversation {
+	struct conversations *table;
 	TAILQ_ENTRY(conversation) by_use;
 	LIST_ENTRY(conversation) in_bucket;
 	char name[STREAM_NAME + 1];
@@ -85,6 +122,25 @@ struct conversation {
 	struct kv_info seen;  /* of the cache, when it was last at home */
 	int64_t evicted_told; /* the first token that no `evicted` has told of */
 	bool replays;	      /* a cache was lost: what is read is a replay */
+	struct kv_info left;  /* of the cache when it was lost or left; while kv is NULL */
+	enum tier tier;
+	bool restoring, leaving; /* the cache is on its way from, or to, its file */
+	bool pin;		 /* the last to leave memory */
+	struct ring *ring;	 /* what its file holds, when that is known; owned by a job while `saving` */
+	bool saving;
+	int64_t file_bytes; /* of its file; 0: it has none */
+	double saved_at;    /* when that was written last, and ... */
+	double save_at;	    /* when an idle cache is written to its file, in ms of the clock; 0: it need not be */
+
+	struct kept kept;
+	bool absent, fetching; /* its text is on the disk alone; it is being read */
+	bool resumes;	       /* it goes on with its work when text and cache are there */
+	struct err trouble;    /* why its text cannot be had; code 0: it can */
+	int64_t absent_tokens, absent_messages;
+	struct {
+		char name[64];
+		uint64_t vocab; /* 0: not known yet */
+	} model;		/* whose tokens these are */
 
 	struct stream *stream;
 	struct runner runner;
@@ -99,6 +155,7 @@ struct conversations {
 	TAILQ_HEAD(conversation_list, conversation) by_use; /* last used first */
 	LIST_HEAD(, conversation) bucket[BUCKETS];
 	size_t count;
+	TAILQ_HEAD(changed_list, conversation) changed; /* since they were last handed to the store */
 };
 
 void conversations_init(struct conversations *t);
@@ -126,13 +183,25 @@ bool conversation_can(const struct conversation *c, enum happening h);
 void conversation_happens(struct conversation *c, enum happening h);
 bool conversation_busy(const struct conversation *c); /* queued, reading or answering */
 const char *state_name(enum state s);
+/* The state of this name, STATE_IDLE for another word. */
+enum state state_named(const char *name);
+
+/* Something of it has changed that is kept: text or events; with `row` also what stands in its row. */
+void conversation_changed(struct conversation *c, bool row);
 
 /* Appends a message; its text is copied. */
 int conversation_add(struct conversation *c, enum role role, const char *text, size_t len, struct err *e);
 /* Forgets messages and tokens from these on. The cache is the caller's business. */
 void conversation_cut(struct conversation *c, size_t messages, int64_t tokens);
+/* Messages from this one on have changed where the store may have them already. */
+void conversation_rewrite(struct conversation *c, size_t messages);
+/* Of its cache, wherever that is. */
+const struct kv_info *conversation_cache(const struct conversation *c);
 /* Tokens that the cache has yet to read. */
 int64_t conversation_waiting(const struct conversation *c);
+
+/* Tokens of its log. */
+int64_t conversation_tokens(const struct conversation *c);
 
 /* The first token of the window; 0 when none has left it. */
 int64_t conversation_evicted_end(const struct conversation *c);

@@ -5,14 +5,22 @@
 #include "core.h"
 
 #include <assert.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
+#include "bundle.h"
+#include "fetch.h"
+#include "keep.h"
 #include "log.h"
+#include "notify.h"
+#include "replies.h"
+#include "resume.h"
 #include "score.h"
 #include "step.h"
 #include "talk.h"
+#include "tier.h"
 #include "verb.h"
 
 enum {
@@ -61,6 +69,7 @@ int core_new(const struct conf *conf, stream_send *send, void *send_arg, struct 
 	c->conf = *conf;
 	c->send = send;
 	c->send_arg = send_arg;
+	c->adopt = (struct arena_files){ -1, -1 };
 	c->started = clock_ms();
 	if (getrandom(&c->instance, sizeof(c->instance), 0) < 0)
 		c->instance = (uint64_t)(clock_unix() * 1e6);
@@ -71,6 +80,7 @@ int core_new(const struct conf *conf, stream_send *send, void *send_arg, struct 
 	TAILQ_INIT(&c->waiting);
 	sched_init(&c->sched, (size_t)conf->batch, LOGITS_MOST, conf->gap);
 	if ((rc = events_new(&c->events, e)) < 0 || (rc = out_new(&c->reply, e)) < 0 ||
+	    (rc = replies_new(&c->replies, e)) < 0 || (rc = bundles_new(&c->bundles, e)) < 0 ||
 	    (rc = worker_new("sinkd-engine", &c->engine, e)) < 0 ||
 	    (rc = worker_new("sinkd-text", &c->scribe, e)) < 0) {
 		core_free(c);
@@ -78,6 +88,18 @@ int core_new(const struct conf *conf, stream_send *send, void *send_arg, struct 
 	}
 	*ret = c;
 	return 0;
+}
+
+/* Jobs of the disk come back by themselves, and soon. */
+static void wait_for_disk(struct core *c)
+{
+	while (keep_is_away(c) || tier_is_away(c)) {
+		struct pollfd p[] = { { keep_fd(c), POLLIN, 0 }, { tier_fd(c), POLLIN, 0 } };
+
+		poll(p, sizeof(p) / sizeof(p[0]), -1);
+		keep_take(c);
+		tier_take(c);
+	}
 }
 
 void core_free(struct core *c)
@@ -88,7 +110,8 @@ void core_free(struct core *c)
 
 	if (!c)
 		return;
-	assert(core_at_home(c));
+	assert(!c->batch_away && !c->texts_away);
+	wait_for_disk(c);
 	worker_free(c->engine);
 	worker_free(c->scribe);
 	while ((r = TAILQ_FIRST(&c->waiting))) {
@@ -101,18 +124,30 @@ void core_free(struct core *c)
 		peer_free(&c->peers, LIST_FIRST(&c->peers.list));
 	while ((v = TAILQ_FIRST(&c->table.by_use))) {
 		sched_remove(&c->sched, &v->runner);
-		kv_free(v->kv);
+		kv_leave(v->kv);
 		v->kv = NULL;
+		v->restoring = v->saving = v->encoding = false;
 		if (v->work.request)
 			request_free(c, v->work.request);
 		v->work.request = NULL;
 		conversation_remove(&c->table, v);
 	}
+	bundles_free(c->bundles);
+	tier_close(c);
+	keep_close(c);
+	replies_free(c->replies);
 	batch_free(c->batch);
 	model_close(c->model);
 	events_free(c->events);
 	out_free(c->reply);
 	free(c);
+}
+
+int core_open_store(struct core *c, struct err *e)
+{
+	int rc = keep_open(c, e);
+
+	return rc < 0 ? rc : tier_open(c, e);
 }
 
 int core_load(struct core *c, struct err *e)
@@ -133,7 +168,10 @@ int core_load(struct core *c, struct err *e)
 		.max_rows = (size_t)c->conf.batch,
 		.max_logits = (size_t)logits,
 		.cache_bytes = (size_t)c->conf.cache,
+		.outlives = keep_is_on(c) && notify_keeps_fds(),
+		.adopt = c->adopt,
 	};
+	c->load.identifies = keep_is_on(c);
 	c->batch_away = true; /* the engine is at work, and watched like any step */
 	c->batch_gone = clock_ms();
 	return worker_give(c->engine, &c->load.job, e);
@@ -150,6 +188,9 @@ int core_set_model(struct core *c, struct model *m, struct err *e)
 		return rc;
 	}
 	c->model = m;
+	c->fingerprint = c->load.fingerprint;
+	c->vocab = c->load.vocab;
+	tier_begin(c);
 	c->pages_free = arena_pages_free(model_arena(m));
 	if (c->phase == PHASE_LOADING)
 		c->phase = PHASE_READY;
@@ -160,8 +201,12 @@ void core_take(struct core *c)
 {
 	struct job *j;
 
+	keep_take(c);
+	tier_take(c);
 	while ((j = worker_take(c->scribe)) || (j = worker_take(c->engine)))
 		j->done(j, c);
+	tier_turn(c);
+	resume_turn(c);
 	verb_retry(c);
 }
 
@@ -173,12 +218,41 @@ void core_move(struct core *c)
 
 void core_stop(struct core *c)
 {
+	if (c->phase == PHASE_STOPPING)
+		return;
 	c->phase = PHASE_STOPPING;
+	c->stop_by = clock_ms() + (double)c->conf.stop_seconds * 1e3;
+	keep_stop(c);
+	tier_stop(c);
+}
+
+/* Caches may be left behind: what their files lack is read anew. Jobs that were begun are waited for in any case. */
+static bool is_saved(const struct core *c)
+{
+	if (keep_is_away(c) || tier_is_away(c))
+		return false;
+	return keep_is_idle(c) && (tier_is_idle(c) || clock_ms() >= c->stop_by);
 }
 
 bool core_at_home(const struct core *c)
 {
-	return !c->batch_away && !c->texts_away;
+	return !c->batch_away && !c->texts_away && is_saved(c);
+}
+
+void core_save(struct core *c)
+{
+	keep_turn(c);
+}
+
+double core_due(const struct core *c)
+{
+	const double due[] = { c->pump_at, keep_due(c), tier_due(c) };
+	double next = 0;
+
+	for (size_t i = 0; i < sizeof(due) / sizeof(due[0]); i++)
+		if (due[i] > 0 && (next <= 0 || due[i] < next))
+			next = due[i];
+	return next;
 }
 
 int core_check(const struct core *c, const struct conf *conf, struct err *e)
@@ -270,7 +344,9 @@ static int pump_peer(struct core *c, struct peer *p)
 			tell_lost(c, a);
 			return 0; /* the peer may be gone; the others come with the next turn */
 		}
-		if (rc == SINK_ENOENT)
+		if (rc == STREAM_WANTS)
+			fetch_begin(c, a);
+		else if (rc == SINK_ENOENT)
 			peer_detach(&c->peers, a);
 		else if (rc < 0)
 			return rc;
@@ -343,6 +419,18 @@ static void send_reply(struct core *c, const struct request *r)
 	core_send(c, p, frame, size);
 }
 
+/* One that tells of a change waits until that is safe. */
+static void send_when_safe(struct core *c, const struct request *r)
+{
+	const void *frame;
+	size_t size;
+
+	frame = out_data(c->reply, &size);
+	replies_made(c, r);
+	if (!keep_reply(c, r->peer, r->id, r->key, frame, size))
+		replies_send(c, r->peer, r->id, r->key, frame, size);
+}
+
 void core_reply(struct core *c, struct request *r)
 {
 	static const struct err no_memory = { SINK_ENOMEM, "There is no memory for the reply." };
@@ -353,7 +441,10 @@ void core_reply(struct core *c, struct request *r)
 		core_refuse(c, r, &no_memory);
 		return;
 	}
-	send_reply(c, r);
+	if (verb_changes(r->verb))
+		send_when_safe(c, r);
+	else
+		send_reply(c, r);
 	request_free(c, r);
 }
 
@@ -367,6 +458,7 @@ void core_refuse(struct core *c, struct request *r, const struct err *why)
 	out_str(c->reply, "text", why->text);
 	out_end(c->reply);
 	out_end(c->reply);
+	replies_forget(c, r);
 	if (out_ok(c->reply))
 		send_reply(c, r);
 	request_free(c, r);
@@ -384,17 +476,27 @@ int core_encode(struct core *c, struct encode *n, struct err *e)
 	return 0;
 }
 
+/* The last used of those whose cache may leave memory; pinned ones only when there is no other. */
+static struct conversation *find_victim(struct core *c)
+{
+	struct conversation *v, *victim = NULL;
+
+	TAILQ_FOREACH(v, &c->table.by_use, by_use)
+	if (v->kv && (v->seen.pages || v->tier == TIER_FOUND) && !conversation_busy(v) && !v->encoding &&
+	    !v->restoring && (!victim || !v->pin || victim->pin))
+		victim = v;
+	return victim;
+}
+
 bool core_make_space(struct core *c)
 {
-	struct conversation *v;
+	struct conversation *v = find_victim(c);
 
-	TAILQ_FOREACH_REVERSE(v, &c->table.by_use, conversation_list, by_use)
-	if (v->kv && v->seen.pages && !conversation_busy(v) && !v->encoding) {
-		log_debug("The cache of \"%s\" makes room for others.", v->name);
-		talk_drop_cache(v);
-		return true;
-	}
-	return false;
+	if (!v)
+		return false;
+	log_debug("The cache of \"%s\" makes room for others.", v->name);
+	tier_leave(c, v);
+	return true;
 }
 
 void core_count(const struct core *c, struct core_counts *ret)

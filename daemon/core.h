@@ -29,11 +29,16 @@ struct request {
 	size_t size; /* of its frame */
 	int64_t id;
 	uint64_t peer; /* serial of the client, who may be gone by now */
+	int64_t key;   /* 0: none */
 	bool held;
 	struct encode *encoded; /* a `score` whose text was read but whose conversation was away */
 };
 
 struct score;
+struct keep;
+struct tiers;
+struct replies;
+struct bundles;
 
 enum phase { PHASE_LOADING, PHASE_READY, PHASE_STOPPING };
 
@@ -50,6 +55,15 @@ struct core {
 	struct sched sched;
 	TAILQ_HEAD(, score) scores;
 	size_t score_count;
+
+	struct arena_files adopt;    /* what an earlier process has left; -1: nothing */
+	uint64_t fingerprint, vocab; /* of the model and of its tokens */
+	struct keep *keep;	     /* the store; NULL: nothing is kept */
+	struct tiers *tiers;	     /* files of caches; NULL likewise */
+	struct replies *replies;
+	struct bundles *bundles;
+	size_t resuming; /* conversations that go on by themselves */
+	double stop_by;	 /* when the end does not wait for caches any more, in ms of the clock */
 
 	struct worker *engine, *scribe; /* steps; texts */
 	struct batch *batch;
@@ -76,6 +90,11 @@ int core_new(const struct conf *conf, stream_send *send, void *send_arg, struct 
 /* All jobs must be at home. NULL is fine. */
 void core_free(struct core *c);
 
+/*
+ * Opens what is kept (options state, ...), before the model is loaded. SINK_EBUSY, SINK_EPROTO, SINK_EIO,
+ * SINK_ENOMEM.
+ */
+int core_open_store(struct core *c, struct err *e);
 /* Begins to load the model; core_take() brings it. */
 int core_load(struct core *c, struct err *e);
 /*
@@ -88,9 +107,14 @@ void core_take(struct core *c);
 void core_move(struct core *c);
 void core_pump(struct core *c);
 
-/* No batch is handed out any more; core_at_home() tells when the last has come back. */
+/* No batch is handed out any more, and all is saved; core_at_home() tells when nothing is under way. */
 void core_stop(struct core *c);
 bool core_at_home(const struct core *c);
+
+/* The end of a turn: what has changed goes to the disk. */
+void core_save(struct core *c);
+/* When there is something to do by the clock, in ms; 0: never. */
+double core_due(const struct core *c);
 
 /* Whether these settings would fit the model that is loaded, if there is one. SINK_EINVAL. */
 int core_check(const struct core *c, const struct conf *conf, struct err *e);
@@ -115,7 +139,10 @@ void request_free(struct core *c, struct request *r);
 /* Hands a text to the tokenizer; n->request is held. On failure all stays the caller's. */
 int core_encode(struct core *c, struct encode *n, struct err *e);
 
-/* Gives up the caches of the conversation used least recently that is idle. False: there is none. All at home. */
+/*
+ * Takes the cache of the idle conversation used least recently out of memory, now or as soon as its file is complete.
+ * False: there is none. All at home.
+ */
 bool core_make_space(struct core *c);
 
 struct core_counts {

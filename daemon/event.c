@@ -46,6 +46,7 @@ static void end(struct events *v, struct conversation *c, const char *to)
 	size_t size;
 	struct err e = { SINK_ENOMEM, "There is no memory to build it." };
 
+	conversation_changed(c, false);
 	out_end(v->o);
 	frame = out_ok(v->o) ? out_data(v->o, &size) : NULL;
 	if (!frame || stream_append(c->stream, frame, size, to, &e) < 0)
@@ -70,13 +71,13 @@ void event_answer(struct events *v, struct conversation *c)
 	end(v, c, NULL);
 }
 
-void event_prefill(struct events *v, struct conversation *c, int64_t done, double ms)
+void event_prefill(struct events *v, struct conversation *c, int64_t done, int64_t total, double ms)
 {
 	struct out *o = begin(v, c, "prefill");
 
 	out_int(o, "message", c->work.prompt >= 0 ? c->work.prompt : c->work.message);
 	out_int(o, "done", done);
-	out_int(o, "total", c->work.total);
+	out_int(o, "total", total);
 	out_float(o, "ms", ms);
 	end(v, c, NULL);
 }
@@ -112,14 +113,30 @@ void event_evicted(struct events *v, struct conversation *c, int64_t first)
 	end(v, c, NULL);
 }
 
-void event_restored(struct events *v, struct conversation *c, int64_t tokens, double ms)
+void event_restored(struct events *v, struct conversation *c, int64_t tokens, int64_t recomputed, const char *from,
+		    double ms)
 {
 	struct out *o = begin(v, c, "restored");
 
 	out_int(o, "tokens", tokens);
-	out_int(o, "recomputed", tokens);
-	out_str(o, "from", "replay");
+	out_int(o, "recomputed", recomputed);
+	out_str(o, "from", from);
 	out_float(o, "ms", ms);
+	end(v, c, NULL);
+}
+
+void event_unsaved(struct events *v, struct conversation *c, const struct err *why)
+{
+	struct out *o = begin(v, c, "unsaved");
+
+	out_str(o, "code", err_name(why->code));
+	out_str(o, "text", why->text);
+	end(v, c, NULL);
+}
+
+void event_saved(struct events *v, struct conversation *c)
+{
+	begin(v, c, "saved");
 	end(v, c, NULL);
 }
 

@@ -15,14 +15,26 @@ daemon_libdaemon_la_SOURCES = \
 	daemon/check.h \
 	daemon/conf.c \
 	daemon/conf.h \
+	daemon/conf_load.c \
+	daemon/conf_table.h \
 	daemon/conversation.c \
 	daemon/conversation.h \
 	daemon/core.c \
 	daemon/core.h \
 	daemon/encode.c \
+	daemon/bundle.c \
+	daemon/bundle.h \
+	daemon/bundle_take.c \
+	daemon/bundle_take.h \
+	daemon/commit.c \
+	daemon/commit.h \
 	daemon/encode.h \
 	daemon/event.c \
 	daemon/event.h \
+	daemon/fetch.c \
+	daemon/fetch.h \
+	daemon/keep.c \
+	daemon/keep.h \
 	daemon/listen.c \
 	daemon/listen.h \
 	daemon/log.c \
@@ -30,8 +42,15 @@ daemon_libdaemon_la_SOURCES = \
 	daemon/notify.h \
 	daemon/peer.c \
 	daemon/peer.h \
+	daemon/replies.c \
+	daemon/replies.h \
+	daemon/resume.c \
+	daemon/resume.h \
 	daemon/retention.c \
 	daemon/retention.h \
+	daemon/ring.c \
+	daemon/ring.h \
+	daemon/ring_check.c \
 	daemon/sched.c \
 	daemon/sched.h \
 	daemon/score.c \
@@ -42,13 +61,25 @@ daemon_libdaemon_la_SOURCES = \
 	daemon/settings.h \
 	daemon/step.c \
 	daemon/step.h \
+	daemon/store.c \
+	daemon/store.h \
+	daemon/store_check.c \
+	daemon/store_file.c \
+	daemon/store_file.h \
+	daemon/store_read.c \
 	daemon/stream.c \
 	daemon/stream.h \
 	daemon/talk.c \
 	daemon/talk.h \
+	daemon/tier.c \
+	daemon/tier.h \
+	daemon/tier_back.c \
+	daemon/tier_errand.h \
+	daemon/tier_save.c \
 	daemon/verb.c \
 	daemon/verb.h \
 	daemon/verb_again.c \
+	daemon/verb_keep.c \
 	daemon/verb_see.c \
 	daemon/verb_table.h \
 	daemon/verb_talk.c \
@@ -61,13 +92,14 @@ else
 daemon_libdaemon_la_SOURCES += daemon/notify_socket.c
 endif
 EXTRA_DIST += daemon/notify.c daemon/notify_socket.c
-daemon_libdaemon_la_CPPFLAGS = $(daemon_cppflags) $(ZMQ_CFLAGS) $(INIH_CFLAGS) $(SYSTEMD_CFLAGS)
+daemon_libdaemon_la_CPPFLAGS = $(daemon_cppflags) $(ZMQ_CFLAGS) $(INIH_CFLAGS) $(SYSTEMD_CFLAGS) \
+	$(SQLITE_CFLAGS) $(XXHASH_CFLAGS)
 daemon_libdaemon_la_LIBADD = \
 	daemon/engine/libengine.la \
 	kernels/libkernels.la \
 	libproto/libmsg.la \
 	libproto/liberror.la \
-	$(ZMQ_LIBS) $(MSGPACK_LIBS) $(INIH_LIBS) $(SYSTEMD_LIBS) $(PCRE2_LIBS) $(XXHASH_LIBS) -lm -lpthread
+	$(ZMQ_LIBS) $(MSGPACK_LIBS) $(INIH_LIBS) $(SQLITE_LIBS) $(SYSTEMD_LIBS) $(PCRE2_LIBS) $(XXHASH_LIBS) -lm -lpthread
 
 bin_PROGRAMS += daemon/sinkd
 daemon_sinkd_SOURCES = daemon/accept.c daemon/main.c
@@ -108,8 +140,11 @@ daemon_tests = \
 	tests/unit/test_conf \
 	tests/unit/test_conversation \
 	tests/unit/test_notify \
+	tests/unit/test_ring \
 	tests/unit/test_sched \
 	tests/unit/test_settings \
+	tests/unit/test_store \
+	tests/unit/test_store_bad \
 	tests/unit/test_stream
 check_PROGRAMS += $(daemon_tests)
 TESTS += $(daemon_tests)
@@ -132,6 +167,18 @@ tests_unit_test_conversation_LDADD = $(daemon_test_libs)
 tests_unit_test_notify_SOURCES = tests/unit/test_notify.c
 tests_unit_test_notify_CPPFLAGS = $(daemon_test_cppflags)
 tests_unit_test_notify_LDADD = $(daemon_test_libs)
+
+tests_unit_test_ring_SOURCES = tests/unit/test_ring.c
+tests_unit_test_ring_CPPFLAGS = $(daemon_test_cppflags)
+tests_unit_test_ring_LDADD = $(daemon_test_libs)
+
+tests_unit_test_store_SOURCES = tests/unit/test_store.c tests/unit/storing.c tests/unit/storing.h
+tests_unit_test_store_CPPFLAGS = $(daemon_test_cppflags) $(SQLITE_CFLAGS) -I$(srcdir)/tests/unit
+tests_unit_test_store_LDADD = $(daemon_test_libs)
+
+tests_unit_test_store_bad_SOURCES = tests/unit/test_store_bad.c tests/unit/storing.c tests/unit/storing.h
+tests_unit_test_store_bad_CPPFLAGS = $(daemon_test_cppflags) $(SQLITE_CFLAGS) -I$(srcdir)/tests/unit
+tests_unit_test_store_bad_LDADD = $(daemon_test_libs)
 
 tests_unit_test_sched_SOURCES = tests/unit/test_sched.c
 tests_unit_test_sched_CPPFLAGS = $(daemon_test_cppflags)

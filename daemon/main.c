@@ -62,6 +62,9 @@ int main(int argc, char **argv)
 		return EXIT_SUCCESS;
 	case CONF_TEST:
 		return check_print(&conf, call.file, stdout) < 0 ? EXIT_MODEL : EXIT_SUCCESS;
+	case CONF_CHECK:
+	case CONF_REPAIR:
+		return check_store(&conf, call.action == CONF_REPAIR, stdout) ? EXIT_FAILURE : EXIT_SUCCESS;
 	case CONF_RUN:
 		break;
 	}

@@ -3,9 +3,11 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <sys/socket.h>
+#include <stdlib.h>
 #include <systemd/sd-daemon.h>
 #include <time.h>
+
+#include "listen.h"
 
 void notify_send(const char *fmt, ...)
 {
@@ -26,19 +28,34 @@ void notify_reloading(void)
 	notify_send("RELOADING=1\nMONOTONIC_USEC=%lld", (long long)now.tv_sec * 1000000 + now.tv_nsec / 1000);
 }
 
-int notify_listen_fd(int *ret, struct err *e)
+int notify_take_fds(struct notify_fds *ret, struct err *e)
 {
-	int count = sd_listen_fds(1);
+	int count = sd_listen_fds(0);
+	int rc = listen_sort(count, getenv("LISTEN_FDNAMES"), ret, e);
 
-	*ret = -1;
-	if (count <= 0)
-		return 0;
-	if (count != 1)
-		return err_set(e, SINK_EINVAL, "%d sockets were passed in; sinkd takes one.", count);
-	if (sd_is_socket_unix(SD_LISTEN_FDS_START, SOCK_STREAM, 1, NULL, 0) <= 0)
-		return err_set(e, SINK_EINVAL, "The descriptor that was passed in is no listening unix stream socket.");
-	*ret = SD_LISTEN_FDS_START;
-	return 0;
+	sd_listen_fds(1); /* takes the variables out */
+	return rc;
+}
+
+bool notify_keeps_fds(void)
+{
+	const char *most = getenv("FDSTORE"); /* as systemd says since version 254 */
+
+	return getenv("NOTIFY_SOCKET") && (!most || atoi(most) > 0);
+}
+
+int notify_keep_fd(const char *name, int fd)
+{
+	char text[512];
+
+	notify_forget_fd(name);
+	snprintf(text, sizeof(text), "FDSTORE=1\nFDPOLL=0\nFDNAME=%s", name);
+	return sd_pid_notify_with_fds(0, 0, text, &fd, 1) > 0 ? 0 : SINK_EIO;
+}
+
+void notify_forget_fd(const char *name)
+{
+	notify_send("FDSTOREREMOVE=1\nFDNAME=%s", name);
 }
 
 uint64_t notify_watchdog_usec(void)

@@ -5,7 +5,7 @@
 #include "notify.h"
 
 #include <errno.h>
-#include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -16,25 +16,40 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { FIRST_FD = 3 };
+#include "listen.h"
 
-static void send_datagram(const char *path, const char *text, size_t len)
+/* One datagram to the manager, with a descriptor unless that is -1. */
+static int send_datagram(const char *path, const char *text, int fd)
 {
+	union {
+		struct cmsghdr head;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control = { .head = {
+			      .cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS } };
 	struct sockaddr_un to = { .sun_family = AF_UNIX };
-	size_t size = strlen(path);
-	int fd;
+	struct iovec data = { (void *)(uintptr_t)text, strlen(text) };
+	struct msghdr message = { .msg_name = &to, .msg_iov = &data, .msg_iovlen = 1 };
+	size_t size = path ? strlen(path) : 0;
+	ssize_t sent;
+	int out;
 
 	if (size < 2 || size >= sizeof(to.sun_path))
-		return;
+		return SINK_EIO;
 	memcpy(to.sun_path, path, size);
 	if (path[0] == '@')
 		to.sun_path[0] = '\0'; /* the abstract namespace */
-	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return;
-	sendto(fd, text, len, MSG_NOSIGNAL, (const struct sockaddr *)&to,
-	       (socklen_t)(offsetof(struct sockaddr_un, sun_path) + size));
-	close(fd);
+	message.msg_namelen = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + size);
+	if (fd >= 0) {
+		memcpy(CMSG_DATA(&control.head), &fd, sizeof(fd));
+		message.msg_control = &control;
+		message.msg_controllen = sizeof(control);
+	}
+	out = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (out < 0)
+		return SINK_EIO;
+	sent = sendmsg(out, &message, MSG_NOSIGNAL);
+	close(out);
+	return sent < 0 ? SINK_EIO : 0;
 }
 
 void notify_send(const char *fmt, ...)
@@ -48,7 +63,7 @@ void notify_send(const char *fmt, ...)
 	va_start(args, fmt);
 	vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
-	send_datagram(path, text, strlen(text));
+	send_datagram(path, text, -1);
 }
 
 void notify_reloading(void)
@@ -73,37 +88,34 @@ static long long number_of(const char *name)
 	return errno || *end || n < 0 ? -1 : n;
 }
 
-static int check_listening(int fd, struct err *e)
+int notify_take_fds(struct notify_fds *ret, struct err *e)
 {
-	int value = 0;
-	socklen_t size = sizeof(value);
+	long long count = number_of("LISTEN_PID") == getpid() ? number_of("LISTEN_FDS") : 0;
+	int rc = listen_sort(count < INT_MAX ? (int)count : 0, getenv("LISTEN_FDNAMES"), ret, e);
 
-	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &value, &size) < 0 || value != AF_UNIX)
-		return err_set(e, SINK_EINVAL, "The descriptor that was passed in is no unix socket.");
-	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &value, &size) < 0 || value != SOCK_STREAM)
-		return err_set(e, SINK_EINVAL, "The socket that was passed in is no stream socket.");
-	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &value, &size) < 0 || !value)
-		return err_set(e, SINK_EINVAL, "The socket that was passed in does not listen.");
-	return 0;
-}
-
-int notify_listen_fd(int *ret, struct err *e)
-{
-	long long pid = number_of("LISTEN_PID"), count = number_of("LISTEN_FDS");
-
-	*ret = -1;
 	unsetenv("LISTEN_PID");
 	unsetenv("LISTEN_FDS");
 	unsetenv("LISTEN_FDNAMES");
-	if (pid != getpid() || count <= 0)
-		return 0;
-	if (count != 1)
-		return err_set(e, SINK_EINVAL, "%lld sockets were passed in; sinkd takes one.", count);
-	if (check_listening(FIRST_FD, e) < 0)
-		return SINK_EINVAL;
-	fcntl(FIRST_FD, F_SETFD, FD_CLOEXEC);
-	*ret = FIRST_FD;
-	return 0;
+	return rc;
+}
+
+bool notify_keeps_fds(void)
+{
+	return getenv("NOTIFY_SOCKET") && (!getenv("FDSTORE") || number_of("FDSTORE") > 0);
+}
+
+int notify_keep_fd(const char *name, int fd)
+{
+	char text[512];
+
+	notify_forget_fd(name);
+	snprintf(text, sizeof(text), "FDSTORE=1\nFDPOLL=0\nFDNAME=%s", name);
+	return send_datagram(getenv("NOTIFY_SOCKET"), text, fd);
+}
+
+void notify_forget_fd(const char *name)
+{
+	notify_send("FDSTOREREMOVE=1\nFDNAME=%s", name);
 }
 
 uint64_t notify_watchdog_usec(void)

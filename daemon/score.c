@@ -23,7 +23,7 @@ static int take_conversation(struct score *s, struct conversation *v, struct err
 		return rc;
 	if (from > 0 && from == (int64_t)v->log.count) {
 		from--;
-		if (kv_rewind(s->kv, from, NULL) < 0) {
+		if (kv_rewind(s->kv, NULL, from, NULL) < 0) {
 			kv_free(s->kv);
 			s->kv = NULL;
 			from = 0;

@@ -20,9 +20,11 @@
 #include <zmq.h>
 
 #include "core.h"
+#include "keep.h"
 #include "listen.h"
 #include "log.h"
 #include "notify.h"
+#include "tier.h"
 #include "verb.h"
 
 enum {
@@ -41,6 +43,7 @@ enum {
 
 struct server {
 	struct core *core;
+	struct notify_fds fds; /* of an earlier daemon */
 	struct listener listener;
 	int argc;
 	char *const *argv;
@@ -142,10 +145,50 @@ static int count_descriptors(struct server *s, const struct conf *conf, struct e
 	return s->open ? 0 : err_set(e, SINK_ENOMEM, "There is no memory for the table of connections.");
 }
 
+/* Our own socket is given to the manager, so that those who come while no daemon runs wait for the next one. */
+static void keep_listener(struct listener *l)
+{
+	if (*l->path && !l->kept && notify_keeps_fds())
+		l->kept = notify_keep_fd(NOTIFY_LISTEN, l->fd) == 0;
+}
+
+/* Listens from now on, if it is for us to say so: other endpoints are bound by ZeroMQ, when there is a model. */
+static int open_listener(struct server *s, const struct conf *conf, struct err *e)
+{
+	int rc = 0;
+
+	if (*s->fds.note)
+		log_warning("%s.", s->fds.note);
+	if ((s->fds.listen >= 0 && !s->fds.listen_ours) || listen_knows(conf->listen)) {
+		rc = listen_open(conf->listen, &s->fds, &s->listener, e);
+		keep_listener(&s->listener);
+		return rc;
+	}
+	if (s->fds.listen >= 0) {
+		listen_discard(s->fds.listen);
+		notify_forget_fd(NOTIFY_LISTEN);
+	}
+	log_warning("Whoever reaches %s is served: it has no owner and no permissions.", conf->listen);
+	return 0;
+}
+
+/* Caches of an earlier daemon that are of no use to this one, which keeps none: the system has their memory back. */
+static void drop_caches(const struct notify_fds *fds)
+{
+	if (fds->pages >= 0) {
+		close(fds->pages);
+		notify_forget_fd(NOTIFY_PAGES);
+	}
+	if (fds->records >= 0) {
+		close(fds->records);
+		notify_forget_fd(NOTIFY_RECORDS);
+	}
+}
+
 int server_new(const struct conf *conf, int argc, char *const *argv, struct server **ret, struct err *e)
 {
 	struct server *s = calloc(1, sizeof(*s));
-	int passed = -1, rc;
+	int rc;
 
 	if (!s)
 		return err_set(e, SINK_ENOMEM, "There is no memory for the server.");
@@ -154,18 +197,16 @@ int server_new(const struct conf *conf, int argc, char *const *argv, struct serv
 	s->signals = -1;
 	s->listener = (struct listener){ .fd = -1, .lock = -1 };
 	s->watchdog_ms = (double)notify_watchdog_usec() / 1e3;
-	if ((rc = notify_listen_fd(&passed, e)) < 0 || (rc = take_signals(s, e)) < 0 ||
-	    (rc = count_descriptors(s, conf, e)) < 0)
+	if ((rc = notify_take_fds(&s->fds, e)) < 0 || (rc = take_signals(s, e)) < 0 ||
+	    (rc = count_descriptors(s, conf, e)) < 0 || (rc = open_listener(s, conf, e)) < 0 ||
+	    (rc = open_router(s, conf, e)) < 0 || (rc = core_new(conf, send_frame, s, &s->core, e)) < 0)
 		goto fail;
-	if (passed >= 0 || listen_knows(conf->listen)) {
-		if ((rc = listen_open(conf->listen, passed, &s->listener, e)) < 0)
-			goto fail;
-	} else {
-		log_warning("Whoever reaches %s is served: it has no owner and no permissions.", conf->listen);
-	}
-	if ((rc = open_router(s, conf, e)) < 0 || (rc = core_new(conf, send_frame, s, &s->core, e)) < 0 ||
-	    (rc = core_load(s->core, e)) < 0)
+	s->core->adopt.pages = s->fds.pages;
+	s->core->adopt.records = s->fds.records;
+	if ((rc = core_open_store(s->core, e)) < 0 || (rc = core_load(s->core, e)) < 0)
 		goto fail;
+	if (!s->core->load.options.outlives)
+		drop_caches(&s->fds);
 	*ret = s;
 	return 0;
 fail:
@@ -444,7 +485,7 @@ static long time_left(const struct server *s, bool more)
 {
 	double now = clock_ms(), next = now + STATUS_MS;
 	const double due[] = { s->watchdog_ms > 0 ? s->watchdog_at : next, s->forget_at > 0 ? s->forget_at : next,
-			       s->core->pump_at > 0 ? s->core->pump_at : next };
+			       core_due(s->core) > 0 ? core_due(s->core) : next };
 
 	if (more)
 		return 0;
@@ -479,6 +520,7 @@ static bool turn(struct server *s, bool frames)
 	while (frames && taken < FRAMES_A_TURN && take_frame(s))
 		taken++;
 	core_move(s->core);
+	core_save(s->core);
 	core_pump(s->core);
 	keep_time(s);
 	return taken == FRAMES_A_TURN;
@@ -496,9 +538,12 @@ enum server_end server_run(struct server *s)
 			{ NULL, worker_fd(c->engine), ZMQ_POLLIN, 0 },
 			{ NULL, worker_fd(c->scribe), ZMQ_POLLIN, 0 },
 			{ NULL, s->signals, ZMQ_POLLIN, 0 },
+			{ NULL, keep_fd(c), ZMQ_POLLIN, 0 },
+			{ NULL, tier_fd(c), ZMQ_POLLIN, 0 },
 		};
+		const int items = tier_fd(c) >= 0 ? 7 : 5;
 
-		zmq_poll(item, sizeof(item) / sizeof(item[0]), time_left(s, more));
+		zmq_poll(item, items, time_left(s, more));
 		if (item[4].revents)
 			take_signal(s);
 		if (s->hurry)

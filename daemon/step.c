@@ -7,9 +7,11 @@
 
 #include <assert.h>
 
+#include "keep.h"
 #include "log.h"
 #include "score.h"
 #include "talk.h"
+#include "tier.h"
 
 /*
  * What the scheduler asks of a conversation; false: it cannot go on. An answer's token is the only one to be read,
@@ -25,11 +27,17 @@ static bool prepare(struct core *c, struct conversation *v)
 		talk_fail(c, v, &e);
 		return false;
 	}
+	if (v->tier != TIER_MEMORY)
+		tier_made(c, v);
 	r->waiting = (int64_t)v->log.count - kv_aim(v->kv, (int64_t)v->log.count);
 	r->room = (int64_t)kv_room(v->kv);
 	r->streams = v->state == STATE_ANSWERING && r->waiting == 1;
 	r->wants = v->work.answers ? ROWS_LAST : ROWS_NONE;
-	if (r->waiting > 0 && r->room > 0)
+	if (!keep_allows(c, v)) /* the disk is slower than the engine */
+		r->waiting = 0;
+	else if (r->waiting > 0 && r->room > 0)
+		return true;
+	if (r->waiting == 0)
 		return true;
 	policy_format(&v->keeps.policy, policy, sizeof(policy));
 	err_set(&e, SINK_EBUSY, "The cache of the conversation is full at %lld tokens, and its policy (%s) has an end.",
@@ -71,7 +79,7 @@ static void serve(struct core *c, struct conversation *v)
 	if (w->served > 0)
 		return;
 	w->served = w->told = clock_ms();
-	event_prefill(c->events, v, 0, 0);
+	event_prefill(c->events, v, 0, w->total, 0);
 }
 
 static void fill(struct core *c, struct conversation *v, struct slice *slice, struct entry *n)
@@ -128,6 +136,7 @@ static void carry_out(struct core *c, struct conversation *v, const struct slice
 {
 	c->tokens_read += v->state == STATE_ANSWERING ? 0 : (int64_t)s->count;
 	kv_info(v->kv, &v->seen);
+	tier_grew(c, v);
 	talk_read(c, v);
 	if (n->picks && v->state == STATE_ANSWERING)
 		talk_token(c, v, n->token, n->logprob);

@@ -14,12 +14,6 @@
 
 enum { SEGMENT_FIRST = 2048, SEGMENT_MOST = 256 * 1024, PAIRS_MOST = 12, SCRATCH_KEPT = 4096 };
 
-/* In front of each stored event; then come `to` bytes of a name and `size` bytes of pairs. */
-struct record {
-	uint32_t size;
-	uint8_t pairs, to;
-};
-
 struct segment {
 	TAILQ_ENTRY(segment) link;
 	int64_t first; /* number of its first event */
@@ -32,7 +26,10 @@ struct stream {
 	LIST_HEAD(, attachment) readers;
 	size_t readers_count;
 	size_t bytes, limit;
-	int64_t first, next;
+	int64_t first, next; /* of those in memory, and of the next one */
+	int64_t kept, safe;  /* on the disk are those from `kept` on, below `safe` */
+	int64_t published;   /* those from here on are not sent yet */
+	bool keeps;
 	bool closed;
 	char *scratch; /* the frame being sent */
 	size_t scratch_room;
@@ -47,9 +44,33 @@ int stream_new(size_t limit, struct stream **ret, struct err *e)
 	TAILQ_INIT(&s->segments);
 	LIST_INIT(&s->readers);
 	s->limit = limit;
-	s->first = s->next = 1;
+	s->first = s->next = s->kept = 1;
+	s->published = INT64_MAX;
 	*ret = s;
 	return 0;
+}
+
+void stream_keep(struct stream *s, int64_t first, int64_t next)
+{
+	assert(TAILQ_EMPTY(&s->segments));
+	s->keeps = true;
+	s->kept = first;
+	s->first = s->next = s->safe = s->published = next;
+}
+
+void stream_publish(struct stream *s, int64_t up_to)
+{
+	s->safe = s->published = up_to;
+}
+
+void stream_publish_all(struct stream *s)
+{
+	s->published = INT64_MAX;
+}
+
+void stream_kept_from(struct stream *s, int64_t first)
+{
+	s->kept = first;
 }
 
 static void free_stream(struct stream *s)
@@ -69,13 +90,14 @@ void stream_close(struct stream *s)
 	if (!s)
 		return;
 	s->closed = true;
+	s->published = INT64_MAX;
 	if (!s->readers_count)
 		free_stream(s);
 }
 
 int64_t stream_first(const struct stream *s)
 {
-	return s->first;
+	return s->keeps ? s->kept : s->first;
 }
 
 int64_t stream_next(const struct stream *s)
@@ -100,10 +122,10 @@ static void drop_oldest(struct stream *s)
 
 	LIST_FOREACH(a, &s->readers, of_stream)
 	{
-		if (a->segment && a->segment != g)
+		if (a->piece || (a->segment && a->segment != g))
 			continue;
 		if (a->next < after->first) {
-			a->lost = true;
+			a->lost = !s->keeps;
 			a->segment = NULL;
 		} else if (a->segment) { /* it has read all of this one */
 			a->segment = after;
@@ -114,6 +136,14 @@ static void drop_oldest(struct stream *s)
 	s->bytes -= g->room;
 	s->first = after->first;
 	free(g);
+}
+
+/* The oldest segment may go unless it holds events that are nowhere else yet. */
+static bool may_drop(const struct stream *s)
+{
+	const struct segment *after = TAILQ_NEXT(TAILQ_FIRST(&s->segments), link);
+
+	return !s->keeps || after->first <= s->safe;
 }
 
 /* A segment with `size` bytes free at its end. Sizes double, so that a quiet conversation costs little. */
@@ -139,7 +169,7 @@ static struct segment *make_room(struct stream *s, size_t size)
 	g->room = room;
 	TAILQ_INSERT_TAIL(&s->segments, g, link);
 	s->bytes += room;
-	while (s->bytes > s->limit && TAILQ_FIRST(&s->segments) != g)
+	while (s->bytes > s->limit && TAILQ_FIRST(&s->segments) != g && may_drop(s))
 		drop_oldest(s);
 	return g;
 }
@@ -163,7 +193,7 @@ static size_t open_map(const uint8_t *frame, size_t size, size_t *pairs)
 int stream_append(struct stream *s, const void *frame, size_t size, const char *to, struct err *e)
 {
 	size_t pairs, head = open_map(frame, size, &pairs), to_len = to ? strlen(to) : 0;
-	struct record r = { (uint32_t)(size - head), (uint8_t)pairs, (uint8_t)to_len };
+	struct record r = { (uint32_t)(size - head), (uint8_t)pairs, (uint8_t)to_len, { 0 } };
 	struct segment *g;
 
 	assert(!s->closed && pairs <= PAIRS_MOST && to_len <= STREAM_NAME);
@@ -195,29 +225,42 @@ static size_t record_size(const struct record *r)
 	return sizeof(*r) + r->to + r->size;
 }
 
-int stream_seek(struct attachment *a, const char *name, int64_t from, struct err *e)
+/* Points the cursor at event `a->next`, if that is in memory. */
+static void find_place(struct attachment *a)
 {
-	struct stream *s = a->stream;
-	struct segment *g;
+	struct segment *g = TAILQ_LAST(&a->stream->segments, segment_list);
 
-	if (from < s->first)
-		return err_set(e, SINK_EGONE, "Event %lld is no longer kept; the oldest is %lld.", (long long)from,
-			       (long long)s->first);
-	if (from > s->next)
-		return err_set(e, SINK_EINVAL, "\"from\" is %lld, but the next event is %lld.", (long long)from,
-			       (long long)s->next);
-	g = TAILQ_LAST(&s->segments, segment_list);
-	while (g && g->first > from)
+	while (g && g->first > a->next)
 		g = TAILQ_PREV(g, segment_list, link);
 	a->segment = g;
 	a->offset = 0;
-	if (g)
-		for (int64_t n = g->first; n < from; n++) {
-			struct record r = record_at(g, a->offset);
+	for (int64_t n = g ? g->first : a->next; n < a->next; n++) {
+		struct record r = record_at(g, a->offset);
 
-			a->offset += record_size(&r);
-		}
+		a->offset += record_size(&r);
+	}
+}
+
+static void drop_piece(struct attachment *a)
+{
+	free(a->piece);
+	a->piece = NULL;
+	a->segment = NULL;
+}
+
+int stream_seek(struct attachment *a, const char *name, int64_t from, struct err *e)
+{
+	struct stream *s = a->stream;
+
+	if (from < stream_first(s))
+		return err_set(e, SINK_EGONE, "Event %lld is no longer kept; the oldest is %lld.", (long long)from,
+			       (long long)stream_first(s));
+	if (from > s->next)
+		return err_set(e, SINK_EINVAL, "\"from\" is %lld, but the next event is %lld.", (long long)from,
+			       (long long)s->next);
+	drop_piece(a);
 	a->next = from;
+	find_place(a);
 	a->since = s->next;
 	a->lost = false;
 	memcpy(a->name, name, strlen(name) + 1);
@@ -248,6 +291,7 @@ void stream_detach(struct attachment *a)
 	struct stream *s = a->stream;
 
 	LIST_REMOVE(a, of_stream);
+	free(a->piece);
 	free(a);
 	if (!--s->readers_count && s->closed)
 		free_stream(s);
@@ -319,29 +363,43 @@ static void move_on(struct attachment *a, const struct record *r)
 	a->next++;
 }
 
-/* Makes the cursor point at a record; false when there is none yet. */
-static bool find_record(struct attachment *a)
+/* Makes the cursor point at a record: 0; SINK_ENOENT: there is none to be sent yet; STREAM_WANTS: it is on the disk. */
+static int find_record(struct attachment *a)
 {
-	if (a->next == a->stream->next)
-		return false;
+	struct stream *s = a->stream;
+
+	if (a->next >= s->next || a->next >= s->published)
+		return SINK_ENOENT;
+	if (a->piece && a->offset == a->piece->used)
+		drop_piece(a);
+	if (a->piece)
+		return 0;
+	if (a->next < s->first)
+		return STREAM_WANTS;
 	if (!a->segment)
-		a->segment = TAILQ_FIRST(&a->stream->segments); /* it attached when the log was empty */
+		find_place(a);
 	if (a->offset == a->segment->used) {
 		a->segment = TAILQ_NEXT(a->segment, link);
 		a->offset = 0;
 	}
-	return true;
+	return 0;
 }
 
 int stream_pump(struct attachment *a, stream_send *send, void *arg)
 {
 	if (a->lost)
 		return SINK_EGONE;
-	while (a->credit > 0 && find_record(a)) {
-		struct record r = record_at(a->segment, a->offset);
+	while (a->credit > 0) {
+		int rc = find_record(a);
+		struct record r;
 		size_t size;
-		int rc = build_frame(a, &r, &size);
 
+		if (rc == STREAM_WANTS)
+			return rc;
+		if (rc < 0)
+			break;
+		r = record_at(a->segment, a->offset);
+		rc = build_frame(a, &r, &size);
 		if (rc == 0)
 			rc = send(arg, a->peer, a->stream->scratch, size);
 		if (rc < 0)
@@ -350,4 +408,79 @@ int stream_pump(struct attachment *a, stream_send *send, void *arg)
 		move_on(a, &r);
 	}
 	return a->stream->closed && a->next == a->stream->next ? SINK_ENOENT : 0;
+}
+
+size_t stream_unsafe(const struct stream *s)
+{
+	const struct segment *g = TAILQ_LAST(&s->segments, segment_list);
+	size_t bytes = 0;
+
+	if (!s->keeps)
+		return 0;
+	for (; g && s->safe < s->next; g = TAILQ_PREV(g, segment_list, link)) {
+		bytes += g->used;
+		if (g->first <= s->safe)
+			break;
+	}
+	return bytes;
+}
+
+int stream_copy(const struct stream *s, int64_t from, void **ret, size_t *size, struct err *e)
+{
+	struct attachment at = { .stream = (struct stream *)s, .next = from };
+	const struct segment *g;
+	size_t offset;
+	char *to;
+
+	assert(from >= s->first && from < s->next);
+	find_place(&at);
+	*size = at.segment->used - at.offset;
+	for (g = TAILQ_NEXT(at.segment, link); g; g = TAILQ_NEXT(g, link))
+		*size += g->used;
+	*ret = to = malloc(*size);
+	if (!to)
+		return err_set(e, SINK_ENOMEM, "There is no memory for %zu bytes of events.", *size);
+	offset = at.offset;
+	for (g = at.segment; g; g = TAILQ_NEXT(g, link)) {
+		memcpy(to, g->bytes + offset, g->used - offset);
+		to += g->used - offset;
+		offset = 0;
+	}
+	return 0;
+}
+
+/* Whether these bytes are that many whole records. */
+static bool are_records(const char *bytes, size_t size, int64_t events)
+{
+	for (; events > 0; events--) {
+		struct record r;
+
+		if (size < sizeof(r))
+			return false;
+		memcpy(&r, bytes, sizeof(r));
+		if (r.pairs > PAIRS_MOST || r.to > STREAM_NAME || r.size > size || record_size(&r) > size)
+			return false;
+		bytes += record_size(&r);
+		size -= record_size(&r);
+	}
+	return size == 0;
+}
+
+int stream_give(struct attachment *a, int64_t from, const void *record, size_t size, int64_t events, struct err *e)
+{
+	struct segment *g;
+
+	if (a->next != from || a->piece)
+		return 0;
+	if (events < 1 || !are_records(record, size, events))
+		return err_set(e, SINK_EFORMAT, "What is kept of the events from %lld on is damaged.", (long long)from);
+	g = malloc(sizeof(*g) + size);
+	if (!g)
+		return err_set(e, SINK_ENOMEM, "There is no memory for %zu bytes of events.", size);
+	g->first = from;
+	g->used = g->room = size;
+	memcpy(g->bytes, record, size);
+	a->piece = a->segment = g;
+	a->offset = 0;
+	return 0;
 }

@@ -5,14 +5,24 @@
 #include "talk.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
+#include "keep.h"
 #include "log.h"
+#include "resume.h"
+#include "tier.h"
 
 enum { EVICTED_TOLD = 256, PREFILL_EVERY_MS = 100 };
 
 int talk_begin(struct core *core, struct conversation *c, bool answers, const struct settings *s, struct err *e)
 {
+	int rc = keep_check(core, c, e);
+
+	if (rc == 0)
+		rc = resume_check(core, c, e);
+	if (rc < 0)
+		return rc;
 	if (!conversation_can(c, HAPPENS_PROMPT))
 		return err_set(e, SINK_EBUSY, "The conversation \"%s\" is %s; stop it or wait.", c->name,
 			       state_name(c->state));
@@ -24,6 +34,10 @@ int talk_begin(struct core *core, struct conversation *c, bool answers, const st
 	c->work.begin = c->work.cut = c->seen.tokens;
 	c->work.message = (int64_t)c->messages;
 	c->work.evicted = c->seen.evicted;
+	if (!c->model.vocab) {
+		c->model.vocab = core->vocab;
+		snprintf(c->model.name, sizeof(c->model.name), "%s", model_info(core->model)->name);
+	}
 	return 0;
 }
 
@@ -33,7 +47,17 @@ int talk_append(struct core *core, struct conversation *c, const int32_t *id, si
 
 	if (count > most || c->log.count > most - count)
 		return err_set(e, SINK_EBUSY, "The conversation would be longer than %zu tokens (log-tokens).", most);
+	conversation_changed(c, false);
 	return tokens_append(&c->log, id, count, e);
+}
+
+/* What is read up to token `to` was read before. */
+static void begin_replay(struct conversation *c, int64_t to)
+{
+	if (!c->replays)
+		return;
+	c->work.replay_from = c->seen.tokens;
+	c->work.replay_to = c->left.tokens && c->left.tokens < to ? c->left.tokens : to;
 }
 
 int talk_queue(struct core *core, struct conversation *c, int64_t prompt, int64_t cut, int64_t open, struct err *e)
@@ -52,7 +76,7 @@ int talk_queue(struct core *core, struct conversation *c, int64_t prompt, int64_
 	w->cut = cut;
 	w->begin = c->seen.tokens;
 	w->total = conversation_waiting(c);
-	w->replayed = c->replays ? w->cut - w->begin : 0;
+	begin_replay(c, w->cut);
 	sched_add(&core->sched, &c->runner);
 	return 0;
 }
@@ -65,6 +89,7 @@ static void tell_evicted(struct core *core, struct conversation *c, int64_t leas
 		return;
 	event_evicted(core->events, c, first);
 	c->evicted_told = c->seen.evicted_end;
+	conversation_changed(c, true);
 }
 
 /* The work is over, whatever became of it. */
@@ -73,6 +98,9 @@ static void leave(struct core *core, struct conversation *c)
 	sched_remove(&core->sched, &c->runner);
 	answer_release(&c->work.answer);
 	conversation_touch(&core->table, c);
+	c->kept.ends = true;
+	conversation_changed(c, true);
+	tier_rests(core, c);
 }
 
 void talk_abandon(struct core *core, struct conversation *c)
@@ -105,6 +133,7 @@ static void end_answer(struct core *core, struct conversation *c, const char *fi
 	text_release(&rest);
 	m->tokens = (int64_t)c->log.count - m->first_token;
 	m->finish = finish;
+	conversation_rewrite(c, (size_t)c->work.message);
 	tell_evicted(core, c, 1);
 	event_done(core->events, c, finish, clock_ms());
 }
@@ -135,27 +164,42 @@ static void finish(struct core *core, struct conversation *c, const char *how)
 	answer_feed(core, c);
 }
 
+/* What was lost is back when the last token that had been read before was read again. */
+static void tell_replay(struct core *core, struct conversation *c, double now)
+{
+	struct work *w = &c->work;
+	const int64_t all = w->replay_to - w->replay_from;
+
+	if (c->seen.tokens >= w->replay_to) {
+		event_restored(core->events, c, w->replay_to, all, "replay", now - w->served);
+		c->replays = false;
+		if (c->evicted_told > c->seen.evicted_end)
+			c->evicted_told = c->seen.evicted_end;
+	} else if (c->state == STATE_ANSWERING && now - w->told >= PREFILL_EVERY_MS) {
+		event_prefill(core->events, c, c->seen.tokens - w->replay_from, all, now - w->served);
+		w->told = now;
+	}
+}
+
 void talk_read(struct core *core, struct conversation *c)
 {
 	struct work *w = &c->work;
 	double now = clock_ms();
 	int64_t done = c->seen.tokens - w->begin;
 
+	if (c->replays)
+		tell_replay(core, c, now);
 	if (c->state != STATE_READING)
 		return;
-	if (c->replays && c->seen.tokens >= w->cut) {
-		event_restored(core->events, c, w->replayed, now - w->served);
-		c->replays = false;
-	}
 	if (done < w->total) {
 		if (now - w->told >= PREFILL_EVERY_MS) {
-			event_prefill(core->events, c, done, now - w->served);
+			event_prefill(core->events, c, done, w->total, now - w->served);
 			w->told = now;
 		}
 		tell_evicted(core, c, EVICTED_TOLD);
 		return;
 	}
-	event_prefill(core->events, c, done, now - w->served);
+	event_prefill(core->events, c, done, w->total, now - w->served);
 	tell_evicted(core, c, 1);
 	if (!w->answers) {
 		finish(core, c, "end");
@@ -164,7 +208,58 @@ void talk_read(struct core *core, struct conversation *c)
 	conversation_happens(c, HAPPENS_READ);
 	c->turn_open = true;
 	w->read = now;
+	w->open = (int64_t)c->log.count;
 	event_answer(core->events, c);
+}
+
+/* The tokens of the answer, once more through what makes text of them. */
+static int say_again(struct core *core, struct conversation *c, struct err *e)
+{
+	struct message *m = &c->message[c->work.message];
+	struct answer *a = &c->work.answer;
+	bool stopped = false;
+	int rc = 0;
+
+	text_release(&m->text);
+	for (size_t i = (size_t)c->work.open; i < c->log.count && rc == 0; i++) {
+		const struct gguf_str piece = vocab_piece(model_vocab(core->model), c->log.id[i], false);
+		struct text out = { 0 };
+
+		rc = answer_take(a, c->log.id[i], 0, piece.at, piece.len, &out, &stopped, e);
+		if (rc == 0 && out.len)
+			rc = text_add(&m->text, out.at, out.len, e);
+		if (out.len || (a->tokens && !a->held.len))
+			answer_sent(a);
+		text_release(&out);
+		c->work.generated++;
+	}
+	return rc;
+}
+
+void talk_resume(struct core *core, struct conversation *c)
+{
+	struct work *w = &c->work;
+	const bool answering = c->state == STATE_ANSWERING;
+	const int64_t last = (int64_t)c->log.count - 1;
+	struct err e;
+
+	w->asked = clock_ms();
+	if (c->seen.tokens > last) /* the last one is read again, for what follows from it */
+		talk_trim(c, last);
+	if (answering && say_again(core, c, &e) < 0) {
+		talk_fail(core, c, &e);
+		return;
+	}
+	if (answering) {
+		w->served = w->told = w->read = w->asked;
+	} else {
+		c->state = STATE_QUEUED;
+		w->begin = c->seen.tokens;
+		w->total = conversation_waiting(c);
+	}
+	begin_replay(c, answering ? last : w->cut);
+	sched_add(&core->sched, &c->runner);
+	log_info("\"%s\" goes on with its %s.", c->name, answering ? "answer" : "reading");
 }
 
 void talk_token(struct core *core, struct conversation *c, int32_t id, double logprob)
@@ -180,6 +275,10 @@ void talk_token(struct core *core, struct conversation *c, int32_t id, double lo
 	if (w->first <= 0)
 		w->first = clock_ms();
 	if (talk_append(core, c, &id, 1, &e) < 0) {
+		talk_fail(core, c, &e);
+		return;
+	}
+	if (keep_check(core, c, &e) < 0) {
 		talk_fail(core, c, &e);
 		return;
 	}
@@ -208,8 +307,6 @@ static void cut_prompt(struct conversation *c)
 	struct work *w = &c->work;
 	int64_t left = c->seen.tokens > w->cut ? c->seen.tokens : w->cut;
 
-	if (c->log.count > (size_t)left)
-		c->log.count = (size_t)left;
 	c->begun = c->begun && left > 0;
 	c->turn_open = left > w->cut;
 	for (size_t i = c->messages; i-- > 0;) {
@@ -219,7 +316,9 @@ static void cut_prompt(struct conversation *c)
 			break;
 		m->first_token = m->first_token < left ? m->first_token : left;
 		m->tokens = left - m->first_token;
+		conversation_rewrite(c, i);
 	}
+	conversation_cut(c, c->messages, left);
 }
 
 void talk_stop(struct core *core, struct conversation *c)
@@ -252,9 +351,11 @@ void talk_drop_cache(struct conversation *c)
 {
 	kv_free(c->kv);
 	c->kv = NULL;
-	c->replays = c->replays || (c->seen.tokens > 0 && !policy_begins_anew(&c->keeps.policy));
+	if (c->seen.tokens)
+		c->left = c->seen;
+	c->replays = c->replays || (c->left.tokens > 0 && !policy_begins_anew(&c->keeps.policy));
+	c->tier = c->replays ? TIER_REPLAY : TIER_NONE;
 	c->seen = (struct kv_info){ 0 };
-	c->evicted_told = 0;
 }
 
 bool talk_trim(struct conversation *c, int64_t count)
@@ -263,8 +364,10 @@ bool talk_trim(struct conversation *c, int64_t count)
 
 	if (!c->kv || c->seen.tokens <= count)
 		return true;
-	if (kv_rewind(c->kv, count, NULL) < 0) {
+	if (kv_rewind(c->kv, c->log.id, count, NULL) < 0) {
 		talk_drop_cache(c);
+		if (c->left.tokens > count)
+			c->left.tokens = count;
 		cut = false;
 	} else {
 		kv_info(c->kv, &c->seen);
@@ -287,6 +390,7 @@ void talk_rewind(struct core *core, struct conversation *c, size_t messages, con
 		c->turn_open = false;
 		c->begun = tokens > 0;
 		event_rewound(core->events, c, messages);
+		tier_rests(core, c);
 	}
 	conversation_touch(&core->table, c);
 }

@@ -19,6 +19,12 @@ int talk_begin(struct core *core, struct conversation *c, bool answers, const st
  */
 int talk_queue(struct core *core, struct conversation *c, int64_t prompt, int64_t cut, int64_t open, struct err *e);
 
+/*
+ * Goes on with what an earlier process left unfinished: text and cache are there. An answer's text is made once more of
+ * its tokens; nothing is told twice.
+ */
+void talk_resume(struct core *core, struct conversation *c);
+
 /* Takes talk_begin() back: nothing came of it. */
 void talk_abandon(struct core *core, struct conversation *c);
 

@@ -9,7 +9,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "keep.h"
 #include "log.h"
+#include "replies.h"
+#include "resume.h"
+#include "tier.h"
 #include "verb_table.h"
 
 enum { WAITING_MOST = 1000, PATH_SHOWN = 32 };
@@ -23,35 +27,55 @@ struct verb {
 		PATIENT, /* waits while the conversation reads something that no answer follows */
 		URGENT,	 /* overtakes those that wait */
 	} manner;
+	bool changes; /* its reply waits until what it tells is safe */
 };
 
 static verb_function hello_again, status, models, shut_down;
 
-static const struct verb verbs[] = {
-	{ "hello", NEEDS_NOTHING, hello_again, PLAIN },
-	{ "new", NEEDS_NOTHING, verb_new, PLAIN },
-	{ "say", NEEDS_HOME, verb_say, PATIENT },
-	{ "regenerate", NEEDS_CACHES, verb_regenerate, PATIENT },
-	{ "rewind", NEEDS_CACHES, verb_rewind, PLAIN },
-	{ "fork", NEEDS_CACHES, verb_fork, PLAIN },
-	{ "list", NEEDS_NOTHING, verb_list, PLAIN },
-	{ "show", NEEDS_NOTHING, verb_show, PLAIN },
-	{ "log", NEEDS_NOTHING, verb_log, PLAIN },
-	{ "rename", NEEDS_NOTHING, verb_rename, PLAIN },
-	{ "remove", NEEDS_CACHES, verb_remove, PLAIN },
-	{ "stop", NEEDS_HOME, verb_stop, URGENT },
-	{ "attach", NEEDS_NOTHING, verb_attach, PLAIN },
-	{ "detach", NEEDS_NOTHING, verb_detach, PLAIN },
-	{ "credit", NEEDS_NOTHING, verb_credit, PLAIN },
-	{ "feed", NEEDS_HOME, verb_feed, PATIENT },
-	{ "generate", NEEDS_CACHES, verb_generate, PATIENT },
-	{ "tokenize", NEEDS_NOTHING, verb_tokenize, PLAIN },
-	{ "detokenize", NEEDS_NOTHING, verb_detokenize, PLAIN },
-	{ "score", NEEDS_CACHES, verb_score, PLAIN },
-	{ "status", NEEDS_NOTHING, status, PLAIN },
-	{ "models", NEEDS_NOTHING, models, PLAIN },
-	{ "shutdown", NEEDS_NOTHING, shut_down, PLAIN },
+enum {
+	TEXT = NEEDS_TEXT | NEEDS_HOME,
+	CACHE = TEXT | NEEDS_CACHE,
+	CACHES = CACHE | NEEDS_CACHES,
 };
+
+static const struct verb verbs[] = {
+	{ "hello", NEEDS_NOTHING, hello_again, PLAIN, false },
+	{ "new", NEEDS_NOTHING, verb_new, PLAIN, true },
+	{ "say", CACHE, verb_say, PATIENT, true },
+	{ "regenerate", CACHES, verb_regenerate, PATIENT, true },
+	{ "rewind", CACHES, verb_rewind, PLAIN, true },
+	{ "fork", CACHES | NEEDS_FORK, verb_fork, PLAIN, true },
+	{ "list", NEEDS_NOTHING, verb_list, PLAIN, false },
+	{ "show", NEEDS_NOTHING, verb_show, PLAIN, false },
+	{ "log", NEEDS_TEXT, verb_log, PLAIN, false },
+	{ "rename", NEEDS_NOTHING, verb_rename, PLAIN, true },
+	{ "remove", NEEDS_HOME | NEEDS_CACHES | NEEDS_FREE, verb_remove, PLAIN, true },
+	{ "stop", TEXT, verb_stop, URGENT, true },
+	{ "attach", NEEDS_NOTHING, verb_attach, PLAIN, false },
+	{ "detach", NEEDS_NOTHING, verb_detach, PLAIN, false },
+	{ "credit", NEEDS_NOTHING, verb_credit, PLAIN, false },
+	{ "feed", CACHE, verb_feed, PATIENT, true },
+	{ "generate", CACHES, verb_generate, PATIENT, true },
+	{ "tokenize", NEEDS_NOTHING, verb_tokenize, PLAIN, false },
+	{ "detokenize", NEEDS_NOTHING, verb_detokenize, PLAIN, false },
+	{ "score", CACHES, verb_score, PLAIN, false },
+	{ "pin", NEEDS_NOTHING, verb_pin, PLAIN, true },
+	{ "search", NEEDS_NOTHING, verb_search, PLAIN, false },
+	{ "bundle", TEXT | NEEDS_FILE, verb_bundle, PLAIN, false },
+	{ "bundle_read", NEEDS_NOTHING, verb_bundle_read, PLAIN, false },
+	{ "bundle_new", NEEDS_NOTHING, verb_bundle_new, PLAIN, false },
+	{ "bundle_write", NEEDS_NOTHING, verb_bundle_write, PLAIN, false },
+	{ "bundle_import", NEEDS_NOTHING, verb_bundle_import, PLAIN, true },
+	{ "bundle_close", NEEDS_NOTHING, verb_bundle_close, PLAIN, false },
+	{ "status", NEEDS_NOTHING, status, PLAIN, false },
+	{ "models", NEEDS_NOTHING, models, PLAIN, false },
+	{ "shutdown", NEEDS_NOTHING, shut_down, PLAIN, false },
+};
+
+bool verb_changes(const struct verb *v)
+{
+	return v->changes;
+}
 
 static const struct verb *verb_named(const char *name, size_t len)
 {
@@ -136,6 +160,27 @@ static void write_steps(const struct core *c, struct out *o)
 	out_end(o);
 }
 
+static void write_store(struct core *c, struct out *o)
+{
+	struct tier_figures f;
+
+	tier_figures(c, &f);
+	out_map(o, "store");
+	out_str(o, "state", !keep_is_on(c) ? "off" : keep_has_stopped(c) ? "stopped" : "saving");
+	if (keep_has_stopped(c))
+		out_str(o, "text", keep_trouble(c)->text);
+	else if (f.trouble)
+		out_str(o, "text", f.trouble->text);
+	if (keep_is_on(c)) {
+		out_str(o, "path", c->conf.state);
+		out_int(o, "bytes", keep_bytes(c));
+		out_int(o, "caches", f.files);
+		out_int(o, "cache_bytes", f.bytes);
+		out_int(o, "free_bytes", f.free_bytes);
+	}
+	out_end(o);
+}
+
 static int status(struct core *c, struct request *r, struct err *e)
 {
 	struct out *o = core_reply_begin(c, r);
@@ -160,6 +205,7 @@ static int status(struct core *c, struct request *r, struct err *e)
 	out_int(o, "tokens_read", c->tokens_read);
 	out_int(o, "tokens_written", c->tokens_written);
 	write_steps(c, o);
+	write_store(c, o);
 	out_str(o, "endpoint", c->conf.listen);
 	core_reply(c, r);
 	return 0;
@@ -195,13 +241,28 @@ static int shut_down(struct core *c, struct request *r, struct err *e)
 
 /* Requests. */
 
+/* Whether what a verb needs of its conversation can be had at all. */
+static int check_text(struct core *c, const struct request *r, struct err *e)
+{
+	struct conversation *v;
+
+	if (!(r->verb->needs & NEEDS_TEXT) || verb_conversation(c, r, &v, NULL) < 0 || !v->trouble.code)
+		return 0;
+	return err_set(e, v->trouble.code, "\"%s\" cannot be used: %s", v->name, v->trouble.text);
+}
+
 static void run(struct core *c, struct request *r)
 {
 	struct err e;
 
+	if (c->phase == PHASE_STOPPING && r->key) {
+		replies_forget(c, r);
+		request_free(c, r); /* it will be sent again, to the next daemon */
+		return;
+	}
 	if (c->phase == PHASE_STOPPING)
 		err_set(&e, SINK_EBUSY, "The daemon is stopping.");
-	else if (r->verb->run(c, r, &e) == 0)
+	else if (check_text(c, r, &e) == 0 && r->verb->run(c, r, &e) == 0)
 		return;
 	core_refuse(c, r, &e);
 }
@@ -215,6 +276,26 @@ static bool same_conversation(const struct request *a, const struct request *b)
 	return as && bs && an == bn && memcmp(as, bs, an) == 0;
 }
 
+/* What a verb needs of its conversation; what is missing is begun. */
+static bool lacks(struct core *c, const struct request *r, struct conversation *v)
+{
+	const int needs = r->verb->needs;
+
+	if ((needs & NEEDS_HOME) && (v->away || v->encoding || v->restoring))
+		return true;
+	if ((needs & NEEDS_TEXT) && !resume_text(c, v))
+		return !v->trouble.code;
+	if ((needs & NEEDS_FREE) && (tier_holds(v) || v->fetching))
+		return true;
+	if ((needs & NEEDS_CACHE) && resume_check(c, v, NULL) == 0 && !tier_ready(c, v))
+		return true;
+	if ((needs & NEEDS_FILE) && val_bool(val_get(r->root, "cache"), false) && !tier_written(c, v))
+		return true;
+	if ((needs & NEEDS_FORK) && !keep_may_fork(c, v))
+		return true;
+	return r->verb->manner == PATIENT && conversation_busy(v) && !v->work.answers;
+}
+
 /* Whether it must wait: for what it needs, or for one that came earlier to the same conversation. */
 static bool must_wait(struct core *c, const struct request *r)
 {
@@ -223,10 +304,9 @@ static bool must_wait(struct core *c, const struct request *r)
 
 	if (r->verb->needs == NEEDS_NOTHING)
 		return false;
-	if (r->verb->needs == NEEDS_CACHES && c->batch_away)
+	if ((r->verb->needs & NEEDS_CACHES) && c->batch_away)
 		return true;
-	if (verb_conversation(c, r, &v, NULL) == 0 &&
-	    (v->away || v->encoding || (r->verb->manner == PATIENT && conversation_busy(v) && !v->work.answers)))
+	if (verb_conversation(c, r, &v, NULL) == 0 && lacks(c, r, v))
 		return true;
 	if (r->verb->manner == URGENT)
 		return false;
@@ -354,7 +434,7 @@ void verb_dispatch(struct core *c, const struct sender *from, const void *frame,
 	struct request *r;
 	struct msg *m;
 	struct err e;
-	int64_t id = 0;
+	int64_t id = 0, key = 0;
 	const struct verb *verb;
 
 	if (size > (size_t)c->conf.message_bytes) {
@@ -367,7 +447,8 @@ void verb_dispatch(struct core *c, const struct sender *from, const void *frame,
 		verb_refuse_frame(c, from, &e);
 		return;
 	}
-	if (read_request(c, from, msg_root(m), &peer, &verb, &id, &e) < 0) {
+	if (read_request(c, from, msg_root(m), &peer, &verb, &id, &e) < 0 ||
+	    (verb->changes && msg_int_or(msg_root(m), "key", 1, INT64_MAX, &key, &e) < 0)) {
 		refuse_stranger(c, from, id, &e);
 		msg_free(m);
 		return;
@@ -379,7 +460,8 @@ void verb_dispatch(struct core *c, const struct sender *from, const void *frame,
 		return;
 	}
 	*r = (struct request){
-		.verb = verb, .msg = m, .root = msg_root(m), .size = size, .id = id, .peer = peer->serial
+		.verb = verb, .msg = m, .root = msg_root(m), .size = size, .id = id, .key = key, .peer = peer->serial
 	};
-	verb_admit(c, r);
+	if (!key || !replies_know(c, r))
+		verb_admit(c, r);
 }

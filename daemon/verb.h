@@ -24,6 +24,9 @@ void verb_dispatch(struct core *c, const struct sender *from, const void *frame,
 /* The answer to what is no message of one frame. */
 void verb_refuse_frame(struct core *c, const struct sender *from, const struct err *why);
 
+/* Whether the reply tells of a change that must be safe first. */
+bool verb_changes(const struct verb *v);
+
 /* Serves the requests that need not wait any more. */
 void verb_retry(struct core *c);
 

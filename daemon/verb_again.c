@@ -2,7 +2,9 @@
 #include <assert.h>
 #include <string.h>
 
+#include "keep.h"
 #include "talk.h"
+#include "tier.h"
 #include "verb_table.h"
 
 void verb_reply_said(struct core *c, struct request *r, struct conversation *v, const struct follow *f, int64_t message,
@@ -207,15 +209,12 @@ int verb_rewind(struct core *c, struct request *r, struct err *e)
 	return 0;
 }
 
-/* Copies messages and tokens before `message`, and shares the cache as far as it has them. */
-static int copy(const struct conversation *from, struct conversation *to, int64_t message, struct err *e)
+/* Messages and tokens, where they are not shared in the store. */
+static int copy_text(const struct conversation *from, struct conversation *to, int64_t message, int64_t tokens,
+		     struct err *e)
 {
-	bool all = message == (int64_t)from->messages;
-	int64_t tokens = all ? (int64_t)from->log.count : from->message[message].first_token;
-	int rc = retention_copy(&from->keeps, &to->keeps, e);
+	int rc = tokens_append(&to->log, from->log.id, (size_t)tokens, e);
 
-	if (rc == 0)
-		rc = tokens_append(&to->log, from->log.id, (size_t)tokens, e);
 	for (int64_t i = 0; i < message && rc == 0; i++) {
 		const struct message *m = &from->message[i];
 
@@ -228,18 +227,69 @@ static int copy(const struct conversation *from, struct conversation *to, int64_
 		to->message[i].finish = m->finish;
 		to->message[i].raw = m->raw;
 	}
-	if (rc == 0 && from->kv)
-		rc = kv_fork(from->kv, &to->kv, e);
+	return rc;
+}
+
+/* The cache, shared as far as it has these tokens. */
+static int share_cache(const struct conversation *from, struct conversation *to, int64_t tokens, struct err *e)
+{
+	int rc = from->kv ? kv_fork(from->kv, &to->kv, e) : 0;
+
 	if (rc < 0)
 		return rc;
+	to->replays = from->replays;
+	to->seen = from->seen;
+	to->left = from->left;
+	to->tier = from->kv ? TIER_MEMORY : from->left.tokens ? TIER_REPLAY : TIER_NONE;
+	to->evicted_told = conversation_cache(from)->evicted_end;
+	if (to->kv && to->seen.tokens > tokens) {
+		if (kv_rewind(to->kv, from->log.id, tokens, NULL) == 0)
+			kv_info(to->kv, &to->seen);
+		else
+			talk_drop_cache(to);
+	}
+	if (to->left.tokens > tokens)
+		to->left.tokens = tokens;
+	if (to->evicted_told > conversation_cache(to)->evicted_end)
+		to->evicted_told = conversation_cache(to)->evicted_end;
+	return 0;
+}
+
+/* Makes the new one of the messages before `message`. In the store the text is shared, whatever its length. */
+static int copy(struct core *c, struct conversation *from, struct conversation *to, int64_t message, struct err *e)
+{
+	const bool all = message == (int64_t)from->messages;
+	const int64_t tokens = all ? (int64_t)from->log.count : from->message[message].first_token;
+	int rc = retention_copy(&from->keeps, &to->keeps, e);
+
+	if (rc == 0 && !keep_is_on(c))
+		rc = copy_text(from, to, message, tokens, e);
+	if (rc == 0)
+		rc = share_cache(from, to, tokens, e);
+	if (rc < 0)
+		return rc;
+	to->model = from->model;
 	to->settings = from->settings;
 	to->pin_system = from->pin_system;
 	to->begun = from->begun && tokens > 0;
 	to->turn_open = all && from->turn_open;
-	to->replays = from->replays;
-	to->seen = from->seen;
-	to->evicted_told = from->seen.evicted_end;
-	talk_trim(to, tokens);
+	keep_fork(c, from, to, tokens, message);
+	if (to->kv)
+		tier_made(c, to);
+	tier_rests(c, to);
+	return 0;
+}
+
+static int check_fork(const struct core *c, const struct conversation *v, int64_t message, struct err *e)
+{
+	if (conversation_busy(v) && message > (v->work.prompt >= 0 ? v->work.prompt : v->work.message))
+		return check_idle(v, e);
+	if (keep_has_stopped(c))
+		return err_set(e, SINK_EBUSY, "A fork shares what is on the disk, and that is not up to date: %s",
+			       keep_trouble(c)->text);
+	if (c->table.count >= (size_t)c->conf.conversations)
+		return err_set(e, SINK_EBUSY, "There are %zu conversations already (option conversations).",
+			       c->table.count);
 	return 0;
 }
 
@@ -252,17 +302,12 @@ int verb_fork(struct core *c, struct request *r, struct err *e)
 	int rc = verb_conversation(c, r, &v, e);
 
 	if (rc < 0 || (rc = msg_str(r->root, "to", SIZE_MAX, &to, &len, e)) < 0 ||
-	    (rc = read_message(r, v, &message, e)) < 0)
+	    (rc = read_message(r, v, &message, e)) < 0 || (rc = check_fork(c, v, message, e)) < 0)
 		return rc;
-	if (conversation_busy(v) && message > (v->work.prompt >= 0 ? v->work.prompt : v->work.message))
-		return check_idle(v, e);
-	if (c->table.count >= (size_t)c->conf.conversations)
-		return err_set(e, SINK_EBUSY, "There are %zu conversations already (option conversations).",
-			       c->table.count);
 	rc = conversation_new(&c->table, to, len, (size_t)c->conf.log_bytes, &fork, e);
 	if (rc < 0)
 		return rc;
-	rc = copy(v, fork, message, e);
+	rc = copy(c, v, fork, message, e);
 	if (rc < 0) {
 		kv_free(fork->kv);
 		fork->kv = NULL;

@@ -2,7 +2,9 @@
 #include <assert.h>
 #include <string.h>
 
+#include "keep.h"
 #include "talk.h"
+#include "tier.h"
 #include "verb_table.h"
 
 int verb_conversation(struct core *c, const struct request *r, struct conversation **ret, struct err *e)
@@ -143,9 +145,12 @@ int verb_remove(struct core *c, struct request *r, struct err *e)
 
 	if (rc < 0)
 		return rc;
-	if (conversation_busy(v))
+	if (conversation_busy(v) && !v->absent)
 		talk_stop(c, v);
+	c->resuming -= v->resumes;
 	event_removed(c->events, v);
+	keep_remove(c, v);
+	tier_remove(c, v);
 	kv_free(v->kv);
 	v->kv = NULL;
 	c->pages_free = arena_pages_free(model_arena(c->model));

@@ -9,10 +9,16 @@
 
 #include "core.h"
 
+/* What must be so before a verb can be served. */
 enum {
 	NEEDS_NOTHING,
-	NEEDS_HOME,   /* no batch and no tokenizer has the conversation */
-	NEEDS_CACHES, /* and no batch is away at all */
+	NEEDS_TEXT = 1,	  /* the conversation's text is in memory */
+	NEEDS_HOME = 2,	  /* no batch, no tokenizer and no proof has the conversation */
+	NEEDS_CACHES = 4, /* no batch is away at all */
+	NEEDS_CACHE = 8,  /* the conversation's cache is as good as it can be made */
+	NEEDS_FREE = 16,  /* nothing of it is being read or written */
+	NEEDS_FILE = 64,  /* the file of its cache is as good as the cache, if it is asked for */
+	NEEDS_FORK = 32,  /* what will not change of its text is in the store */
 };
 
 typedef int verb_function(struct core *c, struct request *r, struct err *e);
@@ -22,6 +28,9 @@ verb_function verb_regenerate, verb_generate, verb_rewind, verb_fork, verb_stop;
 verb_function verb_list, verb_show, verb_log, verb_rename, verb_remove, verb_attach, verb_detach,
 	verb_credit;						     /* verb_see.c */
 verb_function verb_feed, verb_tokenize, verb_detokenize, verb_score; /* verb_text.c */
+
+verb_function verb_pin, verb_search, verb_bundle, verb_bundle_read, verb_bundle_new, verb_bundle_write,
+	verb_bundle_import, verb_bundle_close; /* verb_keep.c */
 
 /* The conversation that the request names. SINK_EINVAL, SINK_ENOENT. */
 int verb_conversation(struct core *c, const struct request *r, struct conversation **ret, struct err *e);

@@ -1,7 +1,9 @@
 /* The verbs that make conversations and make them speak. */
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
+#include "keep.h"
 #include "log.h"
 #include "talk.h"
 #include "verb_table.h"
@@ -67,6 +69,9 @@ int verb_make(struct core *c, const struct request *r, const char *name, size_t 
 		return rc;
 	}
 	kv_free(kv);
+	v->model.vocab = c->vocab;
+	snprintf(v->model.name, sizeof(v->model.name), "%s", model_info(c->model)->name);
+	keep_begin(c, v);
 	v->note = retention_note(&v->keeps.policy, c->model);
 	if (v->note)
 		log_warning("\"%s\": %s", v->name, v->note);
@@ -104,6 +109,14 @@ static void pin_system(struct core *c, struct conversation *v, size_t tokens)
 	v->keeps.policy = policy_pinned(p, (int32_t)tokens);
 	kv_free(v->kv); /* made anew with the first step */
 	v->kv = NULL;
+	v->tier = TIER_NONE;
+}
+
+/* What ends a turn counts as the answer's. */
+static void lengthen(struct conversation *v, int64_t tokens)
+{
+	v->message[v->messages - 1].tokens += tokens;
+	conversation_rewrite(v, v->messages - 1);
 }
 
 int verb_write_pieces(struct core *c, struct conversation *v, const struct encode *n, struct err *e)
@@ -116,7 +129,7 @@ int verb_write_pieces(struct core *c, struct conversation *v, const struct encod
 		int64_t begin = base + (i ? (int64_t)n->piece[i - 1].end : 0);
 
 		if (p->kind == PIECE_CLOSE && v->messages) /* the end of the turn before */
-			v->message[v->messages - 1].tokens += (int64_t)encode_tokens(n, i);
+			lengthen(v, (int64_t)encode_tokens(n, i));
 		if (p->kind != PIECE_MESSAGE)
 			continue;
 		rc = conversation_add(v, p->role, p->text, p->len, e);

@@ -14,11 +14,17 @@ live_tests = \
 	tests/live/harness.py \
 	tests/live/answers.py \
 	tests/live/command.py \
+	tests/live/corrupt.py \
+	tests/live/crash.py \
+	tests/live/export.py \
+	tests/live/faults.py \
 	tests/live/hostile.py \
 	tests/live/long.py \
 	tests/live/policies.py \
 	tests/live/python_client.py \
 	tests/live/service.py \
+	tests/live/supervised.py \
+	tests/live/survive.py \
 	tests/live/terminal.py
 
 # Those whose daemon is worth watching under valgrind.
@@ -32,11 +38,19 @@ EXTRA_DIST += \
 	tests/environment.sh \
 	tests/live/live.py \
 	tests/live/notify.py \
+	tests/live/supervise.py \
 	tests/tap \
 	tests/tree/lib.sh
 
+# For faults.py: makes one call of the store fail, by LD_PRELOAD.
+check_LTLIBRARIES += tests/live/libfault.la
+tests_live_libfault_la_SOURCES = tests/live/fault.c
+tests_live_libfault_la_LDFLAGS = -module -avoid-version -shared -rpath /nowhere
+tests_live_libfault_la_LIBADD = -ldl
+
 # What they start must be there before they run.
-$(live_tests:.py=.log) $(tree_tests:.t=.log): $(bin_PROGRAMS) $(sbin_PROGRAMS) $(lib_LTLIBRARIES) $(check_PROGRAMS)
+$(live_tests:.py=.log) $(tree_tests:.t=.log): $(bin_PROGRAMS) $(sbin_PROGRAMS) $(lib_LTLIBRARIES) \
+	$(check_PROGRAMS) $(check_LTLIBRARIES)
 
 if !HAVE_CMOCKA
 check_DATA += tests/cmocka-is-missing

@@ -10,16 +10,40 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "error.h"
 #include "kernels.h"
 
 struct arena;
 
+/*
+ * Where an arena lies when it is to outlive its process: two memfds, of the pages and of the records (kv.h) of the
+ * caches in them. -1: none.
+ */
+struct arena_files {
+	int pages, records;
+};
+
 /* Reserves address space for `bytes` of pages on the device; memory is committed as pages are first used. */
 int arena_new(const struct backend *b, struct device *d, const struct page_shape *shape, size_t bytes,
 	      struct arena **ret, struct err *e);
-void arena_free(struct arena *a); /* NULL is fine; every kv must be gone */
+
+/*
+ * The same in files: those of `from`, which an earlier process has left, or new ones where they are -1. `fingerprint`
+ * is the model's. Adopted files grow to `bytes` when they are smaller; the caches in them wait for kv_adopt(), and are
+ * forgotten once anything else is asked of the arena. SINK_EFORMAT: they are no arena, or one of another model, shape
+ * or version; SINK_EINVAL: they are larger than `bytes`; nothing in them was changed then. SINK_ENOMEM: the system has
+ * no memory, or no such files. The descriptors become the arena's on success only.
+ */
+int arena_open(const struct backend *b, struct device *d, const struct page_shape *shape, uint64_t fingerprint,
+	       size_t bytes, const struct arena_files *from, struct arena **ret, struct err *e);
+/* Its files; -1 for one of arena_new(). For handing over, not to be closed. */
+struct arena_files arena_files(const struct arena *a);
+const struct page_shape *arena_shape(const struct arena *a);
+
+/* NULL is fine; every kv must be gone. Files are closed; what kv_leave() left in them stays, if somebody has them. */
+void arena_free(struct arena *a);
 size_t arena_pages(const struct arena *a);
 size_t arena_pages_free(const struct arena *a);
 size_t arena_page_bytes(const struct arena *a);
@@ -30,5 +54,25 @@ void arena_share(struct arena *a, void *page); /* one owner more */
 bool arena_is_shared(const struct arena *a, const void *page);
 void arena_drop(struct arena *a, void *page); /* one owner less */
 void arena_copy(struct arena *a, void *to, const void *from);
+
+/* Gives the memory of pages that nobody owns back to the system. Returns how many bytes. */
+size_t arena_trim(struct arena *a);
+
+/*
+ * For records, which name a page by its number. arena_claim() makes one owner more of a page that a waiting record
+ * names; NULL when there is no such page.
+ */
+uint32_t arena_number(const struct arena *a, const void *page);
+void *arena_claim(struct arena *a, uint32_t number);
+
+/*
+ * Where a record lies: zeroed memory, in the file of records where there is one, aligned to 64 bytes there. It is found
+ * again from now on. NULL: SINK_ENOMEM. May be called while another thread has pages of the arena, as kv_new() may.
+ */
+void *arena_block_new(struct arena *a, size_t bytes, struct err *e);
+void arena_block_free(struct arena *a, void *block);
+
+/* The next block that waits for adoption, and its size; NULL: no more, and the pages that nobody claimed are free. */
+void *arena_block_next(struct arena *a, size_t *cursor, size_t *bytes);
 
 #endif

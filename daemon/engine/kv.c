@@ -3,7 +3,7 @@
  *
  * A token below the pinned count lies in the run of that name at its own number; any other lies in the window run at
  * its position in the text. The window's table is a ring of whole pages: page number p (slot / PAGE_TOKENS) lies in
- * entry p % ring, and `held` remembers which number an entry holds, so that a step knows whether it continues a page or
+ * entry p % ring, and the record says which number an entry holds, so that a step knows whether it continues a page or
  * takes over one that nobody can see any more, and rewinding knows what is still there. The ring is as long as the
  * pages that the rows of one step can see together, hence a page is never taken over while a row of it is visible.
  *
@@ -26,32 +26,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct run_pages {
-	void **page;
-	int64_t *held;
-	int64_t ring;
-};
-
-struct kv {
-	struct arena *a;
-	struct kv_options o;
-	int64_t tokens;	 /* the next token's place in the text */
-	int64_t reached; /* how far the text was read; tokens is less while a policy that recomputes begins anew */
-	struct past past;
-	int64_t *marks;	     /* past.at, to write to */
-	int64_t coming;	     /* marks of the step at hand, behind past.end */
-	uint8_t *is_mark;    /* a bit a token id */
-	int32_t marks_below; /* ids from here on are none */
-	struct run_pages runs[RUNS];
-	struct page_table tables[RUNS]; /* the same, as kernels read them */
-};
+#include "record.h"
 
 static int64_t pages_for(int64_t tokens)
 {
 	return (tokens + PAGE_TOKENS - 1) / PAGE_TOKENS;
 }
 
-static int check_options(const struct kv_options *o, struct err *e)
+int kv_check(const struct kv_options *o, struct err *e)
 {
 	if (!o->policy.row || o->policy.sinks < 0 || o->policy.window < 1 || o->policy.kept < 0)
 		return err_set(e, SINK_EINVAL,
@@ -62,6 +44,11 @@ static int check_options(const struct kv_options *o, struct err *e)
 		return err_set(e, SINK_EINVAL, "A text cannot begin at position %lld.", (long long)o->origin);
 	if (o->limit < 0)
 		return err_set(e, SINK_EINVAL, "A limit of %lld tokens is below 0.", (long long)o->limit);
+	return 0;
+}
+
+int kv_check_marks(const struct kv_options *o, struct err *e)
+{
 	if (policy_marking(&o->policy) == MARKING_NONE)
 		return 0;
 	if (o->marks == 0)
@@ -78,7 +65,7 @@ static int check_options(const struct kv_options *o, struct err *e)
  * which begin and end inside a page. The kept's are K, those that the window may hold, those of the step, and those of
  * the `step` tokens before it, which stay for kv_rewind().
  */
-static int plan(const struct arena *a, struct kv_options *o, int64_t ring[RUNS], struct err *e)
+int kv_plan(const struct arena *a, struct kv_options *o, int64_t ring[RUNS], struct err *e)
 {
 	const int64_t pages = (int64_t)arena_pages(a), step = (int64_t)o->step;
 	const struct policy *p = &o->policy;
@@ -120,13 +107,12 @@ static bool alloc_run(struct kv *kv, int run, int64_t ring)
 	if (ring == 0)
 		return true;
 	p->page = calloc((size_t)ring, sizeof(*p->page));
-	p->held = calloc((size_t)ring, sizeof(*p->held));
 	kv->tables[run] = (struct page_table){ p->page, ring };
-	return p->page && p->held;
+	return p->page != NULL;
 }
 
-/* The places of as many marks as the kept run has slots, and one before them; the bits that tell them. */
-static bool alloc_marks(struct kv *kv, int32_t below)
+/* The places of as many marks as the kept run has slots, and one before them. */
+static bool alloc_marks(struct kv *kv)
 {
 	int64_t room = 1;
 
@@ -137,75 +123,95 @@ static bool alloc_marks(struct kv *kv, int32_t below)
 	kv->marks = calloc((size_t)room, sizeof(*kv->marks));
 	kv->past.at = kv->marks;
 	kv->past.mask = room - 1;
-	kv->is_mark = calloc((size_t)below / 8 + 1, 1);
-	kv->marks_below = below;
-	return kv->marks && kv->is_mark;
+	return kv->marks != NULL;
 }
 
-static void free_tables(struct kv *kv)
+void kv_free_tables(struct kv *kv)
 {
-	for (int r = 0; r < RUNS; r++) {
+	for (int r = 0; r < RUNS; r++)
 		free(kv->runs[r].page);
-		free(kv->runs[r].held);
-	}
 	free(kv->marks);
 	free(kv->is_mark);
 	free(kv);
 }
 
-static struct kv *kv_alloc(struct arena *a, const struct kv_options *o, const int64_t ring[RUNS], int32_t marks_below,
-			   struct err *e)
+struct kv *kv_alloc(struct arena *a, const struct kv_options *o, const int64_t ring[RUNS], struct err *e)
 {
 	struct kv *kv = calloc(1, sizeof(*kv));
 	bool whole = kv != NULL;
 
 	for (int r = 0; whole && r < RUNS; r++)
 		whole = alloc_run(kv, r, ring[r]);
-	if (whole && alloc_marks(kv, marks_below)) {
+	if (whole && alloc_marks(kv)) {
 		kv->a = a;
 		kv->o = *o;
 		kv->o.mark = NULL;
+		kv->text = policy_begins_anew(&o->policy) ? 0 : kv_text(0, NULL, 0);
 		return kv;
 	}
 	err_set(e, SINK_ENOMEM, "Out of memory for the page tables of a cache.");
 	if (kv)
-		free_tables(kv);
+		kv_free_tables(kv);
 	return NULL;
+}
+
+int kv_set_marks(struct kv *kv, const struct kv_options *o, struct err *e)
+{
+	int32_t below = 0;
+
+	for (size_t i = 0; i < o->marks; i++)
+		below = o->mark[i] >= below ? o->mark[i] + 1 : below;
+	if (!kv->marks)
+		return 0;
+	kv->is_mark = calloc((size_t)below / 8 + 1, 1);
+	if (!kv->is_mark)
+		return err_set(e, SINK_ENOMEM, "Out of memory for the marks of a cache.");
+	kv->marks_below = below;
+	for (size_t i = 0; i < o->marks; i++)
+		kv->is_mark[o->mark[i] / 8] |= (uint8_t)(1 << o->mark[i] % 8);
+	return 0;
 }
 
 int kv_new(struct arena *a, const struct kv_options *o, struct kv **ret, struct err *e)
 {
 	struct kv_options checked = *o;
 	int64_t ring[RUNS];
-	int32_t below = 0;
 	struct kv *kv;
-	int r = check_options(o, e);
+	int r = kv_check(o, e);
 
 	if (!r)
-		r = plan(a, &checked, ring, e);
+		r = kv_check_marks(o, e);
+	if (!r)
+		r = kv_plan(a, &checked, ring, e);
 	if (r)
 		return r;
-	for (size_t i = 0; i < o->marks; i++)
-		below = o->mark[i] >= below ? o->mark[i] + 1 : below;
-	kv = kv_alloc(a, &checked, ring, below, e);
+	kv = kv_alloc(a, &checked, ring, e);
 	if (!kv)
 		return SINK_ENOMEM;
-	for (size_t i = 0; kv->is_mark && i < o->marks; i++)
-		kv->is_mark[o->mark[i] / 8] |= (uint8_t)(1 << o->mark[i] % 8);
-	*ret = kv;
-	return 0;
+	r = kv_set_marks(kv, o, e);
+	if (!r)
+		r = record_new(kv, record_marks(o), e);
+	if (r)
+		kv_free_tables(kv);
+	else
+		*ret = kv;
+	return r;
 }
 
-/* Gives back the pages whose number is below `first`, or `past` and more. */
+/* Gives back the pages whose number is below `first`, or `past` and more; first the record forgets them. */
 static void keep_pages(struct kv *kv, int run, int64_t first, int64_t past)
 {
 	struct run_pages *p = &kv->runs[run];
 
 	for (int64_t i = 0; i < p->ring; i++) {
-		if (!p->page[i] || (p->held[i] >= first && p->held[i] < past))
+		void *page = p->page[i];
+
+		if (!page || (p->entry[i].number >= first && p->entry[i].number < past))
 			continue;
-		arena_drop(kv->a, p->page[i]);
+		p->entry[i].page = 0;
 		p->page[i] = NULL;
+		record_settled();
+		arena_drop(kv->a, page);
 	}
 }
 
@@ -213,82 +219,124 @@ void kv_free(struct kv *kv)
 {
 	if (!kv)
 		return;
+	arena_block_free(kv->a, kv->record); /* first: nobody shall find it when its pages are another's */
+	record_settled();
 	for (int r = 0; r < RUNS; r++)
-		keep_pages(kv, r, 0, 0);
-	free_tables(kv);
+		for (int64_t i = 0; i < kv->runs[r].ring; i++)
+			if (kv->runs[r].page[i])
+				arena_drop(kv->a, kv->runs[r].page[i]);
+	kv_free_tables(kv);
 }
 
-int kv_fork(struct kv *kv, struct kv **ret, struct err *e)
+/* The second owner's tables, without any page. */
+static struct kv *alloc_fork(const struct kv *kv, struct err *e)
 {
 	int64_t ring[RUNS];
 	struct kv *fork;
 
 	for (int r = 0; r < RUNS; r++)
 		ring[r] = kv->runs[r].ring;
-	fork = kv_alloc(kv->a, &kv->o, ring, kv->marks_below, e);
+	fork = kv_alloc(kv->a, &kv->o, ring, e);
+	if (!fork)
+		return NULL;
+	if (kv->is_mark)
+		fork->is_mark = malloc((size_t)kv->marks_below / 8 + 1);
+	if ((!kv->is_mark || fork->is_mark) && record_new(fork, kv->record->marks, NULL) == 0)
+		return fork;
+	err_set(e, SINK_ENOMEM, "Out of memory for the tables of a second cache.");
+	kv_free_tables(fork);
+	return NULL;
+}
+
+int kv_fork(struct kv *kv, struct kv **ret, struct err *e)
+{
+	struct kv *fork = alloc_fork(kv, e);
+
+	assert(!kv->unproved);
 	if (!fork)
 		return SINK_ENOMEM;
 	fork->tokens = kv->tokens;
 	fork->reached = kv->reached;
+	fork->text = kv->text;
+	fork->marks_below = kv->marks_below;
 	fork->past = kv->past;
 	fork->past.at = fork->marks;
 	if (kv->marks) {
 		memcpy(fork->marks, kv->marks, (size_t)(kv->past.mask + 1) * sizeof(*kv->marks));
 		memcpy(fork->is_mark, kv->is_mark, (size_t)kv->marks_below / 8 + 1);
 	}
-	for (int r = 0; r < RUNS; r++)
-		for (int64_t i = 0; i < ring[r]; i++) {
+	for (int r = 0; r < RUNS; r++) {
+		fork->runs[r].rows = kv->runs[r].rows;
+		for (int64_t i = 0; i < kv->runs[r].ring; i++) {
+			if (!kv->runs[r].page[i])
+				continue;
+			arena_share(kv->a, kv->runs[r].page[i]);
 			fork->runs[r].page[i] = kv->runs[r].page[i];
-			fork->runs[r].held[i] = kv->runs[r].held[i];
-			if (kv->runs[r].page[i])
-				arena_share(kv->a, kv->runs[r].page[i]);
+			fork->runs[r].entry[i] = kv->runs[r].entry[i];
 		}
+	}
+	record_save(fork);
 	*ret = fork;
 	return 0;
 }
 
-static bool holds(const struct run_pages *p, int64_t number)
+bool kv_holds(const struct kv *kv, int run, int64_t number)
 {
-	return p->page[number % p->ring] && p->held[number % p->ring] == number;
+	const struct run_pages *p = &kv->runs[run];
+
+	return p->page[number % p->ring] && p->entry[number % p->ring].number == number;
 }
 
 /* Whether all rows of a stretch of slots are there. */
-static bool holds_slots(const struct kv *kv, int run, int64_t first, int64_t count)
+static bool holds_slots(const struct kv *kv, int run, int64_t first, int64_t past)
 {
-	for (int64_t p = first / PAGE_TOKENS; count > 0 && p <= (first + count - 1) / PAGE_TOKENS; p++)
-		if (!holds(&kv->runs[run], p))
+	for (int64_t p = first / PAGE_TOKENS; first < past && p <= (past - 1) / PAGE_TOKENS; p++)
+		if (!kv_holds(kv, run, p))
 			return false;
 	return true;
 }
 
-/* Whether what is held once token t was read is there. */
-static bool holds_view(const struct kv *kv, int64_t t)
+/*
+ * Whether a text of `count` tokens can go on from here, `marks` of them being marks: what is held once they were read;
+ * the copies of the marks in the window too, which are seen when they have left it; and the pages that will be written
+ * on, since a page that is there has all its rows.
+ */
+static bool holds_text(const struct kv *kv, int64_t count, int64_t marks)
 {
+	const int64_t mark_page = marks / PAGE_TOKENS * PAGE_TOKENS, page = count / PAGE_TOKENS * PAGE_TOKENS;
 	struct view v;
 
-	if (!policy_knows(&kv->o.policy, &kv->past, t))
+	if (count == 0)
+		return true;
+	if (!policy_knows(&kv->o.policy, &kv->past, count - 1))
 		return false;
-	policy_held(&kv->o.policy, &kv->past, t, &v);
-	return holds_slots(kv, RUN_KEPT, v.kept_first, v.kept_count) &&
-	       holds_slots(kv, RUN_WINDOW, v.window, v.window_count);
+	policy_held(&kv->o.policy, &kv->past, count - 1, &v);
+	return holds_slots(kv, RUN_KEPT, v.kept_first < mark_page ? v.kept_first : mark_page, marks) &&
+	       (count <= kv->o.policy.sinks || holds_slots(kv, RUN_WINDOW, v.window < page ? v.window : page, count));
 }
 
-int kv_rewind(struct kv *kv, int64_t count, struct err *e)
+int kv_rewind(struct kv *kv, const int32_t *log, int64_t count, struct err *e)
 {
 	const bool anew = policy_begins_anew(&kv->o.policy);
+	int64_t marks = kv->past.end;
 
+	assert(!kv->unproved);
 	if (count < 0 || count > kv->reached)
 		return err_set(e, SINK_EINVAL, "The cache has read %lld tokens; it cannot go back to %lld.",
 			       (long long)kv->reached, (long long)count);
-	if (count > 0 && !anew && !holds_view(kv, count - 1))
+	while (marks > kv->past.first && kv->past.at[(marks - 1) & kv->past.mask] >= count)
+		marks--;
+	if (count < kv->reached && !anew && !holds_text(kv, count, marks))
 		return err_set(e, SINK_EGONE, "What token %lld saw has left the cache.", (long long)count - 1);
+	if (!anew && (log || count < kv->tokens))
+		kv->text = log || count == 0 ? kv_text(0, log, (size_t)count) : 0;
 	kv->tokens = kv->reached = count;
-	while (kv->past.end > kv->past.first && kv->past.at[(kv->past.end - 1) & kv->past.mask] >= count)
-		kv->past.end--;
+	kv->past.end = marks;
 	if (count == 0)
 		kv->past.first = kv->past.end = 0;
 	if (anew) /* its rows are read again */
 		kv->tokens = kv->past.begin = count > kv->o.policy.window ? count - kv->o.policy.window : 0;
+	record_went_back(kv);
 	keep_pages(kv, RUN_PINNED, 0, pages_for(count));
 	keep_pages(kv, RUN_KEPT, 0, pages_for(kv->past.end));
 	keep_pages(kv, RUN_WINDOW, 0, anew ? 0 : pages_for(count));
@@ -364,22 +412,35 @@ static bool wants_page(const struct kv *kv, int run, int64_t number)
 	return !page || arena_is_shared(kv->a, page);
 }
 
-/* Makes page `number` of a run this cache's own, with the rows that it holds already. */
+/*
+ * Makes page `number` of a run this cache's own, with the rows that it holds already. At no moment does the record say
+ * more than is true: the seal goes first, since rows will be written; an entry names its page when all else is set.
+ */
 static void own_page(struct kv *kv, int run, int64_t number)
 {
 	struct run_pages *p = &kv->runs[run];
 	int64_t i = number % p->ring;
-	void *shared;
+	struct record_entry *entry = &p->entry[i];
+	void *before = p->page[i];
+	bool goes_on = before && entry->number == number;
 
+	entry->sealed = 0;
 	if (wants_page(kv, run, number)) {
-		shared = p->page[i];
 		p->page[i] = arena_take(kv->a);
-		if (shared && p->held[i] == number)
-			arena_copy(kv->a, p->page[i], shared);
-		if (shared)
-			arena_drop(kv->a, shared);
+		if (goes_on)
+			arena_copy(kv->a, p->page[i], before);
 	}
-	p->held[i] = number;
+	record_settled();
+	if (!goes_on) {
+		entry->page = 0;
+		record_settled();
+		entry->number = number;
+		record_settled();
+	}
+	entry->page = arena_number(kv->a, p->page[i]) + 1;
+	record_settled();
+	if (before && before != p->page[i])
+		arena_drop(kv->a, before);
 }
 
 /* Pages that slots first .. past-1 of a run want; with `own`, they are taken. */
@@ -404,12 +465,7 @@ static size_t want_step(struct kv *kv, int64_t end, bool own)
 	       want_slots(kv, RUN_WINDOW, t > pinned ? t : pinned, end, own);
 }
 
-static bool is_mark(const struct kv *kv, int32_t token)
-{
-	return token >= 0 && token < kv->marks_below && kv->is_mark[token / 8] >> token % 8 & 1;
-}
-
-/* Notes a mark of the step at hand; the oldest place makes room for it. */
+/* Notes a mark of the tokens at hand; the oldest place makes room for it. */
 static void note_mark(struct kv *kv, int64_t t)
 {
 	int64_t m = kv->past.end + kv->coming++;
@@ -419,18 +475,24 @@ static void note_mark(struct kv *kv, int64_t t)
 		kv->past.first = m - kv->past.mask;
 }
 
+void kv_note_marks(struct kv *kv, const int32_t *token, size_t count)
+{
+	kv->coming = 0;
+	for (size_t i = 0; kv->marks && i < count; i++)
+		if (token[i] >= 0 && token[i] < kv->marks_below && kv->is_mark[token[i] / 8] >> token[i] % 8 & 1)
+			note_mark(kv, kv->tokens + (int64_t)i);
+}
+
 int kv_reserve(struct kv *kv, const int32_t *token, size_t count, struct err *e)
 {
 	const int64_t end = kv->tokens + (int64_t)count;
 
-	assert(count <= kv_room(kv));
-	kv->coming = 0;
-	for (size_t i = 0; kv->marks && i < count; i++)
-		if (is_mark(kv, token[i]))
-			note_mark(kv, kv->tokens + (int64_t)i);
+	assert(count <= kv_room(kv) && !kv->unproved);
+	kv_note_marks(kv, token, count);
 	if (want_step(kv, end, false) > arena_pages_free(kv->a))
 		return err_set(e, SINK_EBUSY, "The cache has no page left: all %zu are in use.", arena_pages(kv->a));
 	want_step(kv, end, true);
+	kv->text_coming = kv->text ? kv_text(kv->tokens ? kv->text : 0, token, count) : 0;
 	return 0;
 }
 
@@ -494,10 +556,14 @@ static void give_up_pages(struct kv *kv)
 
 void kv_commit(struct kv *kv, size_t count)
 {
+	const int64_t t = kv->tokens, marks = kv->past.end;
+
 	kv->tokens += (int64_t)count;
 	kv->reached = kv->tokens > kv->reached ? kv->tokens : kv->reached;
 	kv->past.end += kv->coming;
 	kv->coming = 0;
+	kv->text = kv->text_coming;
+	record_went_on(kv, t, marks);
 	if (kv->marks)
 		give_up_pages(kv);
 }

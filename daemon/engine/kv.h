@@ -49,11 +49,17 @@ struct kv;
 int kv_new(struct arena *a, const struct kv_options *o, struct kv **ret, struct err *e);
 void kv_free(struct kv *kv); /* NULL is fine */
 
+/* The same, but where the arena lies in files the record and its pages stay, for kv_adopt() by a process that comes. */
+void kv_leave(struct kv *kv);
+
 /* A second owner of the same rows; costs a copy of the page tables. */
 int kv_fork(struct kv *kv, struct kv **ret, struct err *e);
 
-/* Forgets all tokens from `count` on, when every row that token count-1 saw is still there; else SINK_EGONE. */
-int kv_rewind(struct kv *kv, int64_t count, struct err *e);
+/*
+ * Forgets all tokens from `count` on, when every row that token count-1 saw is still there; else SINK_EGONE. `log`: the
+ * tokens before it; NULL where the cache is not to be kept (kv_state.text).
+ */
+int kv_rewind(struct kv *kv, const int32_t *log, int64_t count, struct err *e);
 
 /*
  * The token to read next, when tokens up to `end` of the text are to be read: the one behind the last read. A policy
@@ -88,5 +94,72 @@ size_t kv_room(const struct kv *kv);
 int kv_reserve(struct kv *kv, const int32_t *token, size_t count, struct err *e);
 void kv_row(const struct kv *kv, size_t i, struct row *row, int64_t key_at[2], int64_t query_at[RUNS]);
 void kv_commit(struct kv *kv, size_t count);
+
+/*
+ * Caches that outlive their process. A cache has a record, which says all that its rows need to be read again: policy,
+ * state, the page of each place and its sum. Where the arena lies in files (arena.h), a process that adopts them finds
+ * the records of the last one as it left them, at whatever instant it died. Elsewhere a cache is brought back page by
+ * page (kv_restore). In both cases nothing may be read from it before kv_verify() has proved it.
+ */
+
+/*
+ * Whose it is, in numbers of the caller's; a cache that is nobody's (0, 0) is not found again. Of one that is not
+ * proved yet it is only remembered, and becomes true with kv_verify().
+ */
+struct kv_owner {
+	uint64_t store, conversation;
+};
+void kv_own(struct kv *kv, struct kv_owner o);
+struct kv_owner kv_owner(const struct kv *kv);
+
+/* A text as a number, from that of the text before it (0: none): what tells that rows belong to a token log. */
+uint64_t kv_text(uint64_t before, const int32_t *token, size_t count);
+
+/* What a cache's rows follow from, beside its options. */
+struct kv_state {
+	int64_t tokens; /* of the text, read so far */
+	int64_t marks;	/* how many of them were marks */
+	uint64_t text;	/* kv_text() of them; 0 when it is not known, and the cache cannot be kept */
+};
+void kv_state(const struct kv *kv, struct kv_state *ret);
+
+/*
+ * The next cache that an adopted arena holds, unverified, owning its pages. *cursor begins at 0. NULL: no more. Records
+ * that make no sense or are nobody's are freed on the way. All at home, before anything else is done with the arena.
+ */
+struct kv *kv_adopt(struct arena *a, size_t *cursor);
+
+/* A page that what follows can see. */
+struct kv_part {
+	int run;
+	int64_t number;
+	void *page;   /* in the device's memory */
+	bool sealed;  /* it will not change, and `sum` is known */
+	uint64_t sum; /* seal_page(), where sealed; what kv_restore() gets is of the whole page in any case */
+};
+
+/*
+ * The parts of the cache as it is, in ascending order of run and number; at most kv_parts_most() of them, none under a
+ * policy that recomputes. With `share` each page gets one owner more, so that it stays as it is whatever becomes of the
+ * cache: arena_drop() gives it back. Returns how many. All at home.
+ */
+size_t kv_parts_most(const struct kv *kv);
+size_t kv_parts(struct kv *kv, struct kv_part *part, bool share);
+
+/*
+ * A cache in this state whose pages are taken from the arena for the caller to fill: part[i].page is set for each run,
+ * number and sum. `log` are the tokens of the text, at least s->tokens of them. SINK_EFORMAT when the parts are not
+ * those that the state needs; SINK_EBUSY when the arena has not enough pages left; SINK_EINVAL, SINK_ENOMEM.
+ */
+int kv_restore(struct arena *a, const struct kv_options *o, const struct kv_state *s, const int32_t *log,
+	       struct kv_part *part, size_t parts, struct kv **ret, struct err *e);
+
+/*
+ * Proves a cache that was adopted or restored: that it has these options (but for `step` and `limit`, where it keeps
+ * its own), that its text is a beginning of `log`, and the sum of every page that it needs. An adopted cache goes back
+ * to the last state that is whole. May run in any thread that has this cache alone. On failure only kv_free() is left:
+ * SINK_EINVAL: other options; SINK_EGONE: another text; SINK_EFORMAT: damaged; the text says where.
+ */
+int kv_verify(struct kv *kv, const struct kv_options *expected, const int32_t *log, size_t count, struct err *e);
 
 #endif

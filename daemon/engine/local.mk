@@ -25,8 +25,12 @@ daemon_engine_libengine_la_SOURCES = \
 	daemon/engine/policy.h \
 	daemon/engine/pretoken.c \
 	daemon/engine/pretoken.h \
+	daemon/engine/record.c \
+	daemon/engine/record.h \
 	daemon/engine/sample.c \
 	daemon/engine/sample.h \
+	daemon/engine/seal.c \
+	daemon/engine/seal.h \
 	daemon/engine/token.c \
 	daemon/engine/token.h \
 	daemon/engine/turn.c \
@@ -52,9 +56,12 @@ sinkd_bench_SOURCES = \
 	daemon/bench_policy.c \
 	daemon/bench_quality.c \
 	daemon/bench_report.c \
+	daemon/bench_restore.c \
 	daemon/bench_speed.c \
-	daemon/bench_stream.c
-sinkd_bench_CPPFLAGS = $(engine_cppflags) $(JANSSON_CFLAGS)
+	daemon/bench_stream.c \
+	daemon/ring.c \
+	daemon/ring.h
+sinkd_bench_CPPFLAGS = $(engine_cppflags) $(JANSSON_CFLAGS) $(XXHASH_CFLAGS)
 sinkd_bench_LDADD = $(engine_libs) $(JANSSON_LIBS)
 dist_man_MANS += man/sinkd-bench.1
 
@@ -77,6 +84,8 @@ engine_tests = \
 	tests/unit/test_kv \
 	tests/unit/test_literal \
 	tests/unit/test_model \
+	tests/unit/test_record \
+	tests/unit/test_restore \
 	tests/unit/test_sample \
 	tests/golden/test_nll
 check_PROGRAMS += $(engine_tests)
@@ -105,6 +114,14 @@ reading = \
 tests_unit_test_model_SOURCES = tests/unit/test_model.c $(reading)
 tests_unit_test_model_CPPFLAGS = $(engine_test_cppflags)
 tests_unit_test_model_LDADD = $(engine_test_libs)
+
+tests_unit_test_record_SOURCES = tests/unit/test_record.c $(reading)
+tests_unit_test_record_CPPFLAGS = $(engine_test_cppflags)
+tests_unit_test_record_LDADD = $(engine_test_libs)
+
+tests_unit_test_restore_SOURCES = tests/unit/test_restore.c $(reading)
+tests_unit_test_restore_CPPFLAGS = $(engine_test_cppflags)
+tests_unit_test_restore_LDADD = $(engine_test_libs)
 
 tests_unit_test_literal_SOURCES = \
 	tests/unit/test_literal.c \

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "arch/arch.h"
 #include "marks.h"
@@ -36,6 +37,7 @@ struct model {
 	struct turns *turns;
 	struct tokens separators, anchors;
 	char note[240];
+	struct err refusal; /* of the files that were to be adopted */
 	uint64_t fingerprint;
 	const struct arch *arch;
 	const struct backend *b;
@@ -264,14 +266,45 @@ static int open_buffers(struct model *m, struct err *e)
 	m->pass.rows = m->batch.rows;
 	m->pass.key_angles = m->key_angles;
 	m->pass.query_angles = m->query_angles;
-	return arena_new(m->b, m->d, &m->pages, m->o.cache_bytes, &m->arena, e);
+	return 0;
+}
+
+/*
+ * Caches that outlive the process lie in files: those of an earlier process, else new ones. A system that has no such
+ * files has memory.
+ */
+static int open_arena(struct model *m, struct err *e)
+{
+	const struct arena_files none = { -1, -1 }, *from = &m->o.adopt;
+	const size_t bytes = m->o.cache_bytes;
+	int r;
+
+	if (!m->o.outlives)
+		return arena_new(m->b, m->d, &m->pages, bytes, &m->arena, e);
+	if (from->pages >= 0 || from->records >= 0) {
+		r = arena_open(m->b, m->d, &m->pages, m->fingerprint, bytes, from, &m->arena, &m->refusal);
+		if (!r)
+			return 0;
+	}
+	r = arena_open(m->b, m->d, &m->pages, m->fingerprint, bytes, &none, &m->arena, NULL);
+	if (r)
+		r = arena_new(m->b, m->d, &m->pages, bytes, &m->arena, e);
+	if (!r && from->pages >= 0)
+		close(from->pages);
+	if (!r && from->records >= 0)
+		close(from->records);
+	return r;
 }
 
 static int open_engine(struct model *m, struct err *e)
 {
 	int r;
 
-	if ((r = open_shape(m, e)) || (r = open_device(m, e)) || (r = open_weights(m, e)) || (r = open_buffers(m, e)))
+	if ((r = open_shape(m, e)) || (r = open_device(m, e)))
+		return r;
+	if (m->o.outlives)
+		model_fingerprint(m); /* before what was read of the file is given back */
+	if ((r = open_weights(m, e)) || (r = open_buffers(m, e)) || (r = open_arena(m, e)))
 		return r;
 	return 0;
 }
@@ -370,6 +403,11 @@ const char *model_note(const struct model *m)
 struct arena *model_arena(struct model *m)
 {
 	return m->arena;
+}
+
+const char *model_refusal(const struct model *m)
+{
+	return m->refusal.text;
 }
 
 const struct tokens *model_marks(const struct model *m, enum marking kind)

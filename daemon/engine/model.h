@@ -32,6 +32,8 @@ struct model_options {
 	size_t cache_bytes;	  /* address space for pages */
 	const char *cache_type;	  /* of keys and values: "f16", "f32", or "auto" (also NULL): the backend's own */
 	bool vocabulary_only;	  /* no weights, no device: tokenizing only */
+	bool outlives;		  /* caches lie in files (arena_open()) */
+	struct arena_files adopt; /* with `outlives`: those of an earlier process, or -1; the model's on success */
 };
 
 struct model_info {
@@ -60,6 +62,8 @@ const struct vocab *model_vocab(const struct model *m);
 const struct turns *model_turns(const struct model *m);
 const char *model_note(const struct model *m); /* a warning to log after loading, or "" */
 struct arena *model_arena(struct model *m);
+/* Why the files that were to be adopted are not: "" when they are, or there were none. They were closed then. */
+const char *model_refusal(const struct model *m);
 /* The marks of the vocabulary for policies of this kind (marks.h); none when the vocabulary has no such token. */
 const struct tokens *model_marks(const struct model *m, enum marking kind);
 

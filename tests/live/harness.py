@@ -7,7 +7,7 @@ import sys
 
 import live
 from live import case
-from notify import ACTIVATED, Manager, give, listening
+from notify import Manager, listening, passing
 
 
 def _send(path, text, descriptors=()):
@@ -61,14 +61,19 @@ def the_system_s_own_tool_is_understood():
 
 
 @case
-def a_passed_socket_is_descriptor_three():
+def passed_descriptors_are_three_and_on():
     path = os.path.join(live.directory(), 's')
     listener = listening(path)
+    reader, writer = os.pipe()
     program = ('import os, socket; assert os.environ["LISTEN_PID"] == str(os.getpid()); '
-               'assert os.environ["LISTEN_FDS"] == "1"; print(socket.socket(fileno=3).getsockname())')
-    done = subprocess.run(ACTIVATED + [sys.executable, '-c', program], preexec_fn=give(listener), pass_fds=(3,),
-                          capture_output=True, text=True, check=False)
-    assert done.stdout.strip() == path, (done.stdout, done.stderr)
+               'print(sorted(os.listdir("/proc/self/fd"))); os.write(3, b"through"); '
+               'print(os.environ["LISTEN_FDS"], os.environ["LISTEN_FDNAMES"], socket.socket(fileno=4).getsockname())')
+    stem, descriptors = passing([('pipe', writer), ('unit', listener.fileno())])
+    done = subprocess.run(stem + [sys.executable, '-c', program], pass_fds=descriptors, capture_output=True, text=True,
+                          check=False)
+    # The last one is the listing's own.
+    assert done.stdout.splitlines() == [str(list('012345')), f'2 pipe:unit {path}'], (done.stdout, done.stderr)
+    assert os.read(reader, 99) == b'through'
 
 
 @case

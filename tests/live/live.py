@@ -73,13 +73,14 @@ def main():
     for number, function in enumerate(_cases, 1):
         name = function.__name__.replace('_', ' ')
         began = time.monotonic()
+        earlier = len(_daemons)
         try:
             function()
             print(f'ok {number} - {name}', flush=True)
         except Skip as why:
             print(f'ok {number} - {name} # SKIP {why}', flush=True)
         except Exception:  # whatever it is, it is a failed case
-            for daemon in _daemons:
+            for daemon in _daemons[earlier:]:
                 daemon.tail()
             print(''.join('# ' + line + '\n' for line in traceback.format_exc().splitlines()), end='')
             print(f'not ok {number} - {name}', flush=True)
@@ -246,6 +247,7 @@ class Client:
         self.kept = []
         self.attachments = {}  # by conversation
         self.grants = set()  # calls whose replies nobody waits for
+        self.awaited = set()  # calls whose replies are kept like events
         self.server = self.call('hello', protocol=1, client=name) if hello else None
 
     def close(self):
@@ -281,7 +283,7 @@ class Client:
         end = time.monotonic() + (WAIT if wait is None else wait * SLOW)
         while True:
             message = self.receive(max(0, end - time.monotonic()) / SLOW)
-            if 'ev' in message:
+            if 'ev' in message or message['id'] in self.awaited:
                 self.kept.append(message)
             elif message['id'] == number:
                 if 'error' in message:

@@ -2,6 +2,7 @@
 import array
 import os
 import socket
+import sys
 import time
 
 
@@ -67,14 +68,27 @@ def listening(path):
     return listener
 
 
-# A stem for a command: the shell names itself in LISTEN_PID and then becomes the daemon, as the manager's child does. The
-# descriptor must have been moved to 3 by give().
-ACTIVATED = ['/bin/sh', '-c', 'LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=${NAMES-sinkd.socket}; '
-             'export LISTEN_PID LISTEN_FDS LISTEN_FDNAMES; exec "$@"', 'sh']
+# Moves descriptors to 3 and on, names itself in LISTEN_PID, and becomes the command, as the manager's child does.
+_STEM = '''
+import fcntl, os, sys
+numbers = [int(number) for number in sys.argv[1].split(",")]
+copies = [fcntl.fcntl(number, fcntl.F_DUPFD, 3 + len(numbers)) for number in numbers]
+for number in numbers:
+    os.close(number)
+for place, copy in enumerate(copies, 3):
+    os.dup2(copy, place)
+    os.close(copy)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(numbers)), LISTEN_FDNAMES=sys.argv[2])
+os.execvp(sys.argv[3], sys.argv[3:])
+'''
 
 
-def give(listener):
-    """For preexec_fn: makes the listener descriptor 3, open across exec."""
-    def move():
-        os.dup2(listener.fileno(), 3, inheritable=True)
-    return move
+def passing(descriptors):
+    """What a command is started with that finds these descriptors, pairs of a name and a number, as passed in: the
+    words in front of it, and the descriptors that must be open for it.
+    """
+    if not descriptors:
+        return [], ()
+    numbers = [number for _, number in descriptors]
+    return ([sys.executable, '-I', '-S', '-c', _STEM, ','.join(map(str, numbers)),
+             ':'.join(name for name, _ in descriptors)], tuple(numbers))

@@ -8,7 +8,7 @@ import time
 
 import live
 from live import case
-from notify import ACTIVATED, Manager, give, listening
+from notify import Manager, listening, passing
 
 MODEL = live.tiny()
 
@@ -75,7 +75,8 @@ def a_passed_socket_serves_those_who_came_early():
     inode = os.stat(path).st_ino
     early = live.Client('ipc://' + path, hello=False)
     number = early.send('hello', protocol=1, client='early')
-    daemon = live.Daemon(MODEL, home=home, ready=False, stem=ACTIVATED, preexec=give(listener), pass_fds=(3,))
+    stem, descriptors = passing([('sinkd.socket', listener.fileno())])
+    daemon = live.Daemon(MODEL, home=home, ready=False, stem=stem, pass_fds=descriptors)
     assert early.reply(number)['pid'] == daemon.pid
     assert early.ask('a', 'Hello.', {'max_tokens': 3, 'seed': 1}) != ''
     daemon.stop()

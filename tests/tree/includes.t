@@ -17,13 +17,13 @@ cat >"$work/outside" <<'END'
 zmq.h		libproto/link.c daemon/server.c
 msgpack		libproto/msg.c libproto/out.c libproto/val.c
 systemd/	daemon/notify.c
-sqlite3.h	daemon/store.c
-ini.h		daemon/conf.c
+sqlite3.h	daemon/store.c daemon/store_file.c daemon/store_file.h daemon/store_read.c daemon/store_check.c
+ini.h		daemon/conf_load.c
 jansson.h	daemon/bench_stream.c
 histedit.h	client
 editline/	client
 pcre2.h		daemon/engine
-xxhash.h	daemon/engine
+xxhash.h	daemon/engine daemon/store.c daemon/store_file.c daemon/store_file.h daemon/store_read.c daemon/store_check.c daemon/ring.c daemon/ring_check.c
 immintrin.h	kernels/cpu
 END
 

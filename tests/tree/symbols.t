@@ -13,8 +13,8 @@ fi
 cat >"$work/nouns" <<'END'
 libproto	err sink args
 kernels		backend cpu isa kernels page precision type weight
-daemon/engine	arch arena logits philox role sampler sampling tensor tokens turns view vocab
-daemon		accept4 clock load report request state text
+daemon/engine	arch arena kv logits philox role sampler sampling tensor tokens turns view vocab
+daemon		accept4 clock errand load report request state text
 client		-
 END
 

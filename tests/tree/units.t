@@ -9,11 +9,15 @@ fi
 XDG_RUNTIME_DIR=$work
 export XDG_RUNTIME_DIR
 
-# Copies whose program exists on any machine, under the names that they are installed by.
+# Copies whose program exists on any machine, under the names that they are installed by. A key that this systemd is too
+# old to know is left out, since it says so: what each of them needs is in the comment beside the key.
 mkdir "$work/system" "$work/user"
+version=$(systemd-analyze --version | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
+newer=
+test "${version:-0}" -ge 254 || newer=/^FileDescriptorStorePreserve=/d
 for kind in service socket; do
-	sed 's|/usr/bin/sinkd|/bin/true|' "$top_srcdir/contrib/sinkd.$kind" >"$work/system/sinkd.$kind"
-	sed 's|/usr/bin/sinkd|/bin/true|' "$top_srcdir/contrib/sinkd-user.$kind" >"$work/user/sinkd.$kind"
+	sed -e 's|/usr/bin/sinkd|/bin/true|' -e "$newer" "$top_srcdir/contrib/sinkd.$kind" >"$work/system/sinkd.$kind"
+	sed -e 's|/usr/bin/sinkd|/bin/true|' -e "$newer" "$top_srcdir/contrib/sinkd-user.$kind" >"$work/user/sinkd.$kind"
 done
 
 # verify NAME OPTION UNIT…: a file that is meant for another manager or an older systemd says so on standard error.
@@ -36,7 +40,8 @@ else
 	tail -n 3 "$work/security" | sed 's/^/# /'
 fi
 
-for directive in Type=notify WatchdogSec= ExecReload= Restart=on-failure; do
+for directive in Type=notify WatchdogSec= ExecReload= Restart=on-failure TimeoutStopSec= FileDescriptorStoreMax= \
+	FileDescriptorStorePreserve=yes; do
 	for unit in sinkd sinkd-user; do
 		grep -q "^$directive" "$top_srcdir/contrib/$unit.service" && ok "$unit.service has $directive" ||
 			not_ok "$unit.service has $directive"

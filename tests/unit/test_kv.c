@@ -283,19 +283,19 @@ static void rewinding_stops_where_rows_are_gone(void **state)
 	(void)state;
 	read_tokens(kv, 500, 16);
 	kv_info(kv, &before);
-	assert_int_equal(kv_rewind(kv, 501, &e), SINK_EINVAL);
-	assert_int_equal(kv_rewind(kv, -1, &e), SINK_EINVAL);
-	assert_int_equal(kv_rewind(kv, 300, &e), SINK_EGONE);
+	assert_int_equal(kv_rewind(kv, NULL, 501, &e), SINK_EINVAL);
+	assert_int_equal(kv_rewind(kv, NULL, -1, &e), SINK_EINVAL);
+	assert_int_equal(kv_rewind(kv, NULL, 300, &e), SINK_EGONE);
 	kv_info(kv, &after);
 	assert_memory_equal(&before, &after, sizeof(before));
-	while (back > 0 && kv_rewind(kv, back - 1, NULL) == 0)
+	while (back > 0 && kv_rewind(kv, NULL, back - 1, NULL) == 0)
 		back--;
 	/* the ring has three pages here, 320 .. 511: token back - 1 needs the 100 tokens up to itself */
 	assert_int_equal(back, 320 + 100);
 	read_tokens(kv, 440, 5);
-	assert_int_equal(kv_rewind(kv, 430, NULL), 0);
+	assert_int_equal(kv_rewind(kv, NULL, 430, NULL), 0);
 	read_tokens(kv, 900, 16);
-	assert_int_equal(kv_rewind(kv, 0, NULL), 0);
+	assert_int_equal(kv_rewind(kv, NULL, 0, NULL), 0);
 	assert_int_equal(arena_pages_free(bed.a), PAGES);
 	kv_info(kv, &after);
 	assert_int_equal(after.tokens + after.pinned + after.window + after.evicted, 0);
@@ -312,7 +312,7 @@ static void rewinding_a_fork_leaves_the_other_alone(void **state)
 	(void)state;
 	read_tokens(a, 400, 64);
 	assert_int_equal(kv_fork(a, &b, NULL), 0);
-	assert_int_equal(kv_rewind(b, 100, NULL), 0);
+	assert_int_equal(kv_rewind(b, NULL, 100, NULL), 0);
 	step(b, 60, 5000, 1);
 	read_tokens(a, 500, 64);
 	kv_free(a);
@@ -443,10 +443,10 @@ static void marks_can_be_rewound(void **state)
 			read_tokens(kv, at + 40 + round % 7, 32);
 			at += 40 + round % 7;
 			at -= round % 33;
-			assert_int_equal(kv_rewind(kv, at, NULL), 0);
+			assert_int_equal(kv_rewind(kv, NULL, at, NULL), 0);
 		}
-		assert_int_equal(kv_rewind(kv, at - 1000, NULL), SINK_EGONE);
-		assert_int_equal(kv_rewind(kv, 0, NULL), 0);
+		assert_int_equal(kv_rewind(kv, NULL, at - 1000, NULL), SINK_EGONE);
+		assert_int_equal(kv_rewind(kv, NULL, 0, NULL), 0);
 		read_tokens(kv, 400, 32);
 		kv_free(kv);
 	}
@@ -493,15 +493,15 @@ static void a_recomputed_window_begins_anew(void **state)
 		assert_int_equal(info.window, end - begin);
 		assert_int_equal(info.evicted, begin);
 	}
-	assert_int_equal(kv_rewind(kv, 390, NULL), 0);
+	assert_int_equal(kv_rewind(kv, NULL, 390, NULL), 0);
 	kv_info(kv, &info);
 	assert_int_equal(info.tokens, 390);
 	assert_int_equal(info.window, 100);
 	assert_int_equal(kv_aim(kv, 391), 291);
 	step_at(kv, 291, 291, 32, 0, 0);
-	assert_int_equal(kv_rewind(kv, 50, NULL), 0);
+	assert_int_equal(kv_rewind(kv, NULL, 50, NULL), 0);
 	assert_int_equal(kv_aim(kv, 60), 0);
-	assert_int_equal(kv_rewind(kv, 0, NULL), 0);
+	assert_int_equal(kv_rewind(kv, NULL, 0, NULL), 0);
 	kv_free(kv);
 	bed_free(&bed);
 }

@@ -2,6 +2,7 @@
  * model.c: the promise that the bits of a row depend on nothing but its conversation, on a random model and on the real
  * one when SINKD_MODEL names it; forks, rewinds, limits, and files that are wrong.
  */
+#include <fcntl.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -163,9 +164,9 @@ static void forks_and_rewinds_go_on_as_if_alone(void **state)
 	assert_int_equal(read_text(m, first, token + 200, 100, 9, NULL), want);
 	assert_int_not_equal(branch, want);
 
-	assert_int_equal(kv_rewind(fork, 200, NULL), 0);
+	assert_int_equal(kv_rewind(fork, NULL, 200, NULL), 0);
 	assert_int_equal(read_text(m, fork, token + 200, 100, 33, NULL), want);
-	assert_int_equal(kv_rewind(first, 0, NULL), 0);
+	assert_int_equal(kv_rewind(first, NULL, 0, NULL), 0);
 	read_text(m, first, other, 200, 64, NULL);
 	assert_int_equal(read_text(m, first, other + 200, 100, 64, NULL), branch);
 	kv_free(first);
@@ -421,6 +422,71 @@ static void a_vocabulary_alone_needs_no_weights(void **state)
 	model_close(m);
 }
 
+/* Second descriptors, as the service manager has them. */
+static struct arena_files duplicates(struct arena_files f)
+{
+	return (struct arena_files){ fcntl(f.pages, F_DUPFD_CLOEXEC, 0), fcntl(f.records, F_DUPFD_CLOEXEC, 0) };
+}
+
+static struct model *open_outliving(struct arena_files adopt, size_t megabytes)
+{
+	const struct model_options o = { .path = tiny_path,
+					 .kernels = "auto",
+					 .threads = 1,
+					 .max_rows = 64,
+					 .max_logits = 64,
+					 .cache_bytes = megabytes << 20,
+					 .outlives = true,
+					 .adopt = adopt };
+	struct model *ret = NULL;
+	struct err e = { 0 };
+
+	if (model_open(&o, &ret, &e))
+		fail_msg("%s", e.text);
+	return ret;
+}
+
+static void a_model_adopts_or_says_why_not(void **state)
+{
+	const struct arena_files none = { -1, -1 };
+	struct model *first = open_outliving(none, 16), *next;
+	const struct arena_files files = duplicates(arena_files(model_arena(first)));
+	struct kv *kv = open_cache(first, "sink:4,60", 0), *alone = open_cache(first, "sink:4,60", 0);
+	struct kv_options o = { .step = 1 };
+	int32_t log[TOKENS];
+	size_t cursor = 0;
+	uint64_t want;
+
+	(void)state;
+	assert_string_equal(model_refusal(first), "");
+	assert_int_equal(policy_parse("sink:4,60", &o.policy, NULL), 0);
+	draw_text(first, 2, log, TOKENS);
+	read_text(first, alone, log, 100, 64, NULL);
+	want = read_text(first, alone, log + 100, 50, 64, NULL);
+	read_text(first, kv, log, 100, 64, NULL);
+	kv_own(kv, (struct kv_owner){ 1, 1 });
+	kv_leave(kv);
+	kv_free(alone);
+	model_close(first);
+
+	next = open_outliving(duplicates(files), 16);
+	assert_string_equal(model_refusal(next), "");
+	kv = kv_adopt(model_arena(next), &cursor);
+	assert_non_null(kv);
+	assert_int_equal(kv_verify(kv, &o, log, TOKENS, NULL), 0);
+	assert_int_equal(read_text(next, kv, log + 100, 50, 64, NULL), want);
+	kv_leave(kv);
+	model_close(next);
+
+	next = open_outliving(files, 15); /* which takes the descriptors */
+	assert_non_null(strstr(model_refusal(next), "MiB"));
+	assert_int_equal(fcntl(files.pages, F_GETFD), -1);
+	assert_true(arena_files(model_arena(next)).pages >= 0);
+	cursor = 0;
+	assert_null(kv_adopt(model_arena(next), &cursor));
+	model_close(next);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -434,6 +500,7 @@ int main(void)
 		cmocka_unit_test(faulty_models_are_refused_by_name),
 		cmocka_unit_test(options_out_of_range_are_refused),
 		cmocka_unit_test(a_vocabulary_alone_needs_no_weights),
+		cmocka_unit_test(a_model_adopts_or_says_why_not),
 	};
 	const struct make_tiny tiny = { .seed = 7 };
 	int fd = mkstemp(tiny_path), failed;
