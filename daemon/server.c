@@ -49,7 +49,7 @@ struct server {
 	char *const *argv;
 	void *context, *router, *monitor;
 	int signals;
-	bool ready, hurry, told_hung;
+	bool ready, hurry, told_hung, told_stopped;
 	bool crowded; /* it was said that there are too many connections */
 
 	uint8_t *open; /* by descriptor: an accepted connection */
@@ -432,8 +432,11 @@ static void tell_status(struct server *s, double now)
 	struct core_counts n;
 
 	core_count(c, &n);
-	notify_send("STATUS=%s: %zu conversations, %zu answering, %zu queued, %zu clients, %.0f tokens/s",
-		    model_info(c->model)->name, c->table.count, n.answering, n.queued, c->peers.count, rate);
+	s->told_stopped = keep_has_stopped(c);
+	notify_send("STATUS=%s%s: %zu conversations, %zu answering, %zu queued, %zu clients, %.0f tokens/s%s%s",
+		    s->told_stopped ? "SAVING HAS STOPPED; " : "", model_info(c->model)->name, c->table.count,
+		    n.answering, n.queued, c->peers.count, rate, s->told_stopped ? "; " : "",
+		    s->told_stopped ? keep_trouble(c)->text : "");
 	s->status_tokens = tokens;
 	s->status_since = now;
 	s->status_at = now + STATUS_MS;
@@ -476,7 +479,7 @@ static void keep_time(struct server *s)
 		feed_watchdog(s, now);
 	if (s->forget_at > 0 && now >= s->forget_at)
 		forget_ended(s, now);
-	if (s->ready && now >= s->status_at)
+	if (s->ready && (now >= s->status_at || s->told_stopped != keep_has_stopped(s->core)))
 		tell_status(s, now);
 }
 
