@@ -298,6 +298,22 @@ int64_t conversation_tokens(const struct conversation *c)
 	return c->absent ? c->absent_tokens : (int64_t)c->log.count;
 }
 
+bool conversation_unload(struct conversation *c)
+{
+	const struct kept kept = c->kept;
+
+	if (!kept.id || kept.listed || kept.flies || c->absent || c->encoding || c->fetching || conversation_busy(c))
+		return false;
+	c->absent_tokens = (int64_t)c->log.count;
+	c->absent_messages = (int64_t)c->messages;
+	c->kept.id = 0; /* this is no change */
+	conversation_cut(c, 0, 0);
+	c->kept = kept;
+	tokens_release(&c->log);
+	c->absent = true;
+	return true;
+}
+
 int64_t conversation_waiting(const struct conversation *c)
 {
 	return (int64_t)c->log.count - c->seen.tokens;

@@ -200,6 +200,17 @@ static void trouble(struct conversation *v, const struct err *why)
 	log_error("\"%s\" cannot be used: %s", v->name, why->text);
 }
 
+/* A row that was mended has lost its state: the text goes on under the settings of new conversations. */
+static int assume(const struct core *c, struct conversation *v, const struct store_conversation *row, struct err *e)
+{
+	log_warning("\"%s\" has lost its settings, and goes on under those of the configuration.", v->name);
+	v->settings = c->conf.sampling;
+	v->settings.how.seed = settings_random_seed();
+	v->begun = row->tokens > 0;
+	v->left.tokens = row->tokens;
+	return policy_parse(c->conf.policy, &v->keeps.policy, e);
+}
+
 static void list_one(void *arg, const struct store_conversation *row)
 {
 	struct listing *l = arg;
@@ -224,7 +235,7 @@ static void list_one(void *arg, const struct store_conversation *row)
 	v->absent_tokens = row->tokens;
 	v->absent_messages = row->messages;
 	stream_keep(v->stream, row->first_seq, row->seq);
-	if (resume_read(v, row->state, row->state_size, &why) < 0)
+	if ((row->state_size ? resume_read(v, row->state, row->state_size, &why) : assume(l->c, v, row, &why)) < 0)
 		trouble(v, &why);
 	v->kept = (struct kept){ .id = row->id,
 				 .segment = row->segment,
@@ -245,6 +256,9 @@ int resume_list(struct core *c, int64_t *last, struct err *e)
 	struct listing l = { .c = c, .e = e };
 	int rc = store_list(keep_store(c), list_one, &l, last, e);
 
+	if (rc > 0)
+		log_error("%d conversations of the store are damaged and left out; sinkd --repair-store may mend them.",
+			  rc);
 	return rc < 0 ? rc : l.rc;
 }
 

@@ -142,7 +142,7 @@ void errand_saved(struct core *c, struct errand *n)
 	errand_wait(c, n); /* where its pages are given back */
 }
 
-/* Out of memory: what was read stays known. */
+/* Out of memory: how much was read stays known. */
 void tier_drop(struct conversation *v)
 {
 	const struct kv_info left = *conversation_cache(v);
@@ -160,6 +160,7 @@ void tier_drop(struct conversation *v)
 	} else {
 		v->tier = TIER_REPLAY;
 	}
+	conversation_unload(v); /* the text too, where the store has it */
 }
 
 enum tier_leave tier_leave(struct core *c, struct conversation *v)

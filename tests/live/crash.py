@@ -254,7 +254,9 @@ class Traffic:
 
     def compare(self):
         for record in self.records.values():
-            same(self.told(record), record.messages(), f'messages of {record.name}')
+            told = self.told(record)
+            assert told == record.messages(), (f'{record.name}: messages {told[-6:]}, but its events are '
+                                               f'{[e for e in record.events if e["ev"] != "text"][-20:]}')
 
 
 def in_peace(traffic):
