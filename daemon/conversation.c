@@ -60,9 +60,12 @@ bool conversation_can(const struct conversation *c, enum happening h)
 
 void conversation_happens(struct conversation *c, enum happening h)
 {
+	const enum state before = c->state;
+
 	assert(conversation_can(c, h));
-	c->state = (enum state)next_state[c->state][h];
-	conversation_changed(c, true);
+	c->state = (enum state)next_state[before][h];
+	if (c->state != before)
+		conversation_changed(c, true);
 }
 
 bool conversation_busy(const struct conversation *c)

@@ -77,6 +77,7 @@ int talk_queue(struct core *core, struct conversation *c, int64_t prompt, int64_
 	w->begin = c->seen.tokens;
 	w->total = conversation_waiting(c);
 	begin_replay(c, w->cut);
+	conversation_changed(c, true); /* the work is in the row */
 	sched_add(&core->sched, &c->runner);
 	return 0;
 }

@@ -342,6 +342,87 @@ static void a_closed_stream_is_read_to_its_end(void **state)
 	free(in);
 }
 
+static void nobody_is_sent_what_is_not_safe(void **state)
+{
+	struct inbox *in = inbox();
+	struct attachment *a;
+	struct stream *s;
+
+	(void)state;
+	assert_int_equal(stream_new(1 << 20, &s, NULL), 0);
+	stream_keep(s, 1, 1);
+	a = attach(s, "c", 1, 1 << 20, in);
+	append(s, 10);
+	assert_int_equal(stream_pump(a, send_to_inbox, NULL), 0);
+	assert_int_equal(in->count, 0);
+	assert_true(stream_unsafe(s) > 0);
+	stream_publish(s, 8);
+	assert_int_equal(stream_pump(a, send_to_inbox, NULL), 0);
+	expect(in, 1, 8);
+	stream_publish_all(s);
+	assert_int_equal(stream_pump(a, send_to_inbox, NULL), 0);
+	expect(in, 1, 11);
+	stream_publish(s, 8); /* what was sent already is not taken back, and not sent twice */
+	append(s, 2);
+	assert_int_equal(stream_pump(a, send_to_inbox, NULL), 0);
+	expect(in, 1, 11);
+	stream_publish(s, 13);
+	assert_int_equal(stream_pump(a, send_to_inbox, NULL), 0);
+	expect(in, 1, 13);
+	assert_int_equal(stream_unsafe(s), 0);
+	stream_detach(a);
+	stream_close(s);
+	free(in);
+}
+
+/* A reader of the log from its beginning, of which memory holds the end alone. */
+static void old_events_are_given_and_go_on_live(void **state)
+{
+	struct inbox *in = inbox();
+	struct attachment *a;
+	struct stream *s;
+	int64_t given = 0;
+	void *all;
+	size_t size;
+	int rc;
+
+	(void)state;
+	assert_int_equal(stream_new(4096, &s, NULL), 0);
+	stream_keep(s, 1, 1);
+	for (int i = 0; i < 400; i++) {
+		append(s, 1);
+		stream_publish(s, stream_next(s));
+	}
+	assert_int_equal(stream_first(s), 1);
+	a = attach(s, "c", 1, 1 << 20, in);
+	while ((rc = stream_pump(a, send_to_inbox, NULL)) == STREAM_WANTS) {
+		struct stream *piece;
+
+		assert_int_equal(a->next, given + 1);
+		assert_int_equal(stream_new(1 << 20, &piece, NULL), 0);
+		stream_keep(piece, 1, a->next);
+		append(piece, 50);
+		assert_int_equal(stream_copy(piece, a->next, &all, &size, NULL), 0);
+		assert_int_equal(stream_give(a, a->next, all, size - 1, 50, NULL), SINK_EFORMAT);
+		assert_int_equal(stream_give(a, a->next, all, size, 49, NULL), SINK_EFORMAT);
+		assert_int_equal(stream_give(a, a->next + 1, all, size, 50, NULL), 0); /* it wants that no more */
+		assert_int_equal(stream_give(a, a->next, all, size, 50, NULL), 0);
+		given += 50;
+		free(all);
+		stream_close(piece);
+	}
+	assert_int_equal(rc, 0);
+	expect(in, 1, 401);
+	assert_true(given >= 50 && given < 400);
+	assert_int_equal(stream_seek(a, "c", 1, NULL), 0);
+	assert_int_equal(stream_pump(a, send_to_inbox, NULL), STREAM_WANTS);
+	stream_kept_from(s, 100);
+	assert_int_equal(stream_seek(a, "c", 99, NULL), SINK_EGONE);
+	stream_detach(a);
+	stream_close(s);
+	free(in);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -355,6 +436,8 @@ int main(void)
 		cmocka_unit_test(a_slow_reader_is_told_and_harms_nobody),
 		cmocka_unit_test(names_are_those_that_the_reader_knows),
 		cmocka_unit_test(a_closed_stream_is_read_to_its_end),
+		cmocka_unit_test(nobody_is_sent_what_is_not_safe),
+		cmocka_unit_test(old_events_are_given_and_go_on_live),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
