@@ -125,6 +125,7 @@ void core_free(struct core *c)
 	while ((v = TAILQ_FIRST(&c->table.by_use))) {
 		sched_remove(&c->sched, &v->runner);
 		kv_leave(v->kv);
+		tier_release(v);
 		v->kv = NULL;
 		v->restoring = v->saving = v->encoding = false;
 		if (v->work.request)

@@ -235,6 +235,7 @@ static void list_one(void *arg, const struct store_conversation *row)
 	v->absent_tokens = row->tokens;
 	v->absent_messages = row->messages;
 	stream_keep(v->stream, row->first_seq, row->seq);
+	policy_parse("dense", &v->keeps.policy, NULL); /* what is shown of one whose own cannot be read */
 	if ((row->state_size ? resume_read(v, row->state, row->state_size, &why) : assume(l->c, v, row, &why)) < 0)
 		trouble(v, &why);
 	v->kept = (struct kept){ .id = row->id,

@@ -194,16 +194,20 @@ void tier_begin(struct core *c)
 	c->pages_free = arena_pages_free(a);
 }
 
+void tier_release(struct conversation *v)
+{
+	if (v->ring)
+		ring_release(v->ring);
+	free(v->ring);
+	v->ring = NULL;
+}
+
 void tier_forget_file(struct core *c, struct conversation *v)
 {
 	c->tiers->files -= v->file_bytes > 0;
 	c->tiers->bytes -= v->file_bytes;
 	v->file_bytes = 0;
-	if (v->ring) {
-		ring_release(v->ring);
-		free(v->ring);
-	}
-	v->ring = NULL;
+	tier_release(v);
 }
 
 /* Errands. */

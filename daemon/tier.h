@@ -40,6 +40,9 @@ enum tier_leave {
 /* Takes the cache of an idle conversation out of memory. All at home. */
 enum tier_leave tier_leave(struct core *c, struct conversation *v);
 
+/* Frees what is known of its file. */
+void tier_release(struct conversation *v);
+
 /* Its file goes, for good. */
 void tier_remove(struct core *c, struct conversation *v);
 

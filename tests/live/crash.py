@@ -145,7 +145,7 @@ class Traffic:
             code = message['error']['code']
             assert code in ('ebusy', 'einval', 'egone') or (op, code) == ('fork', 'enoent'), \
                 f'{op} {fields}: {message["error"]}'
-            self.refused[message['error']['text'][:40]] = self.refused.get(message['error']['text'][:40], 0) + 1
+            self.refused[code] = self.refused.get(code, 0) + 1
             if op in ('new', 'fork'):
                 del self.records[record.name]
             return
