@@ -193,7 +193,7 @@ void conversation_changed(struct conversation *c, bool row);
 int conversation_add(struct conversation *c, enum role role, const char *text, size_t len, struct err *e);
 /* Forgets messages and tokens from these on. The cache is the caller's business. */
 void conversation_cut(struct conversation *c, size_t messages, int64_t tokens);
-/* Leaves its text to the store, which has all of it; it is absent from now on. False: the store has not, or it is used. */
+/* Leaves its text to the store, if that has all of it and nobody uses it: it is absent from now on. */
 bool conversation_unload(struct conversation *c);
 /* Messages from this one on have changed where the store may have them already. */
 void conversation_rewrite(struct conversation *c, size_t messages);

@@ -1,6 +1,6 @@
 /*
  * Owns the map of pages, the count of each page's owners, the stack of those that were given back, and the blocks that
- * the caches' records lie in.
+ * the caches' records lie in. On the stack pages whose memory went back to the system lie below those that have some.
  *
  * In files everything that a next process must know is in the files, and everything else is found again: who owns a
  * page is said by the records (record.h), so the counts and the stack are only in memory. A process may die between any
@@ -14,6 +14,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +33,9 @@ enum {
 	ORDER_LEAST = 10, /* blocks have 2^10 bytes and more */
 	ORDER_MOST = 29,
 	MEMORY_PAGE = 4096,
+	WARM_PIECE = 256 << 10,
+	STOCK = 2,	       /* beside `empty`, while others are made so */
+	WARM_MOST = 256 << 20, /* bytes of an adopted file that are brought in: page tables take memory too */
 };
 
 /* Address space for records; memory is committed as they are made. */
@@ -72,8 +76,11 @@ struct arena {
 	size_t free_count;
 	size_t fresh;	/* pages from here on were never used: neither they nor their counts are in memory yet */
 	size_t owned;	/* pages that have owners */
-	uint8_t *empty; /* of pages that were used and given back: their memory went back to the system */
-	void *bounce;	/* one page of host memory, for copies */
+	uint8_t *empty; /* of pages that were used and given back: 1: their memory went back to the system */
+	size_t stock;	/* pages that nobody owns and that keep their memory */
+	pthread_t warmer;
+	bool warming;
+	void *bounce; /* one page of host memory, for copies */
 
 	struct arena_files files;
 	char *records;
@@ -141,19 +148,11 @@ int arena_new(const struct backend *b, struct device *d, const struct page_shape
 	struct arena *a;
 	int r = arena_alloc(b, d, shape, bytes, &a, e);
 
-	if (r)
-		return r;
-	r = map_pages(a, e);
-	if (r)
+	if (!r && (r = map_pages(a, e)) != 0)
 		arena_free(a);
-	else
+	else if (!r)
 		*ret = a;
 	return r;
-}
-
-static void sign(struct identity *i)
-{
-	i->sum = seal_bytes(i, offsetof(struct identity, sum), 0);
 }
 
 static struct identity identity_of(const struct arena *a, const char magic[8], uint64_t fingerprint, uint64_t pair)
@@ -170,7 +169,7 @@ static struct identity identity_of(const struct arena *a, const char magic[8], u
 			      .page_bytes = a->page_bytes };
 
 	memcpy(i.magic, magic, sizeof(i.magic));
-	sign(&i);
+	i.sum = seal_bytes(&i, offsetof(struct identity, sum), 0);
 	return i;
 }
 
@@ -352,6 +351,7 @@ void arena_free(struct arena *a)
 	if (!a)
 		return;
 	assert(a->owned == 0 || a->records);
+	arena_warm_end(a);
 	if (a->base)
 		a->b->pages_detach(a->d, a->base, a->mapped - a->head);
 	if (a->host)
@@ -384,6 +384,54 @@ size_t arena_page_bytes(const struct arena *a)
 	return a->page_bytes;
 }
 
+/* In pieces: whoever maps or frees memory meanwhile waits for one of them. */
+static void bring_in(char *at, size_t bytes, int how)
+{
+	for (size_t n; bytes; at += n, bytes -= n)
+		madvise(at, n = bytes < WARM_PIECE ? bytes : WARM_PIECE, how);
+}
+
+/* Of an adopted file, what has memory is brought in, up to a limit; pages that have none are marked as empty. */
+static void *warm(void *arg)
+{
+	struct arena *a = arg;
+	size_t left = WARM_MOST;
+	off_t at, past = HEAD_BYTES;
+
+	if (!a->waiting) {
+		bring_in(a->host, a->head + a->free_count * a->page_bytes, MADV_POPULATE_WRITE);
+		return NULL;
+	}
+	memset(a->empty, 1, a->fresh);
+	while ((at = lseek(a->files.pages, past, SEEK_DATA)) >= 0 &&
+	       (past = lseek(a->files.pages, at, SEEK_HOLE)) > at) {
+		const size_t bytes = (size_t)(past - at) < left ? (size_t)(past - at) : left;
+
+		bring_in(a->host + at, bytes, MADV_POPULATE_READ);
+		left -= bytes;
+		for (size_t i = (size_t)(at - HEAD_BYTES); i < (size_t)(past - HEAD_BYTES); i += a->page_bytes)
+			a->empty[i / a->page_bytes] = 0;
+		a->empty[(size_t)(past - HEAD_BYTES - 1) / a->page_bytes] = 0;
+	}
+	return NULL;
+}
+
+void arena_warm(struct arena *a, size_t stock)
+{
+	assert(a->fresh == 0 || a->waiting);
+	a->stock = stock < a->pages ? stock : a->pages;
+	while (!a->waiting && a->free_count < a->stock)
+		a->free[a->free_count++] = (uint32_t)(a->stock - ++a->fresh);
+	a->warming = pthread_create(&a->warmer, NULL, warm, a) == 0;
+}
+
+void arena_warm_end(struct arena *a)
+{
+	if (a->warming)
+		pthread_join(a->warmer, NULL);
+	a->warming = false;
+}
+
 /* Ends adoption: records that nobody asked for are given up, pages that no cache claimed are free. */
 static void settle(struct arena *a)
 {
@@ -396,9 +444,10 @@ static void settle(struct arena *a)
 		arena_block_free(a, block);
 	a->waiting = 0;
 	a->free_count = 0;
-	for (size_t i = a->fresh; i-- > 0;)
-		if (a->refs[i] == 0)
-			a->free[a->free_count++] = (uint32_t)i;
+	for (int empty = 1; empty >= 0; empty--)
+		for (size_t i = a->fresh; i-- > 0;)
+			if (a->refs[i] == 0 && a->empty[i] == empty)
+				a->free[a->free_count++] = (uint32_t)i;
 }
 
 uint32_t arena_number(const struct arena *a, const void *page)
@@ -425,6 +474,7 @@ void *arena_claim(struct arena *a, uint32_t number)
 	if (number >= a->fresh)
 		return NULL;
 	a->owned += a->refs[number]++ == 0;
+	a->empty[number] = 0;
 	return a->base + (size_t)number * a->page_bytes;
 }
 
@@ -472,6 +522,8 @@ size_t arena_trim(struct arena *a)
 	size_t bytes = 0, past;
 
 	settle(a);
+	for (size_t i = 0; i < a->stock && i < a->free_count; i++)
+		a->empty[a->free[a->free_count - 1 - i]] |= STOCK;
 	for (size_t i = 0; i < a->fresh; i = past + 1) {
 		for (past = i; past < a->fresh && a->refs[past] == 0 && !a->empty[past]; past++)
 			;
@@ -480,6 +532,8 @@ size_t arena_trim(struct arena *a)
 		memset(a->empty + i, 1, past - i);
 		bytes += (past - i) * a->page_bytes;
 	}
+	for (size_t i = 0; i < a->stock && i < a->free_count; i++)
+		a->empty[a->free[a->free_count - 1 - i]] &= (uint8_t)~STOCK;
 	return bytes;
 }
 

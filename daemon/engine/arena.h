@@ -4,6 +4,9 @@
  * drops it.
  *
  * There are no locks: one thread at a time; but for arena_pages(), which any may ask.
+ *
+ * The first touch of memory takes longer than what is done with it, so some of it is touched in advance, and a stock of
+ * pages that nobody owns keeps its memory: arena_warm().
  */
 #ifndef ENGINE_ARENA_H
 #define ENGINE_ARENA_H
@@ -44,6 +47,18 @@ const struct page_shape *arena_shape(const struct arena *a);
 
 /* NULL is fine; every kv must be gone. Files are closed; what kv_leave() left in them stays, if somebody has them. */
 void arena_free(struct arena *a);
+
+/*
+ * Begins to bring memory into this process, in a thread of its own: of a new arena the first `stock` pages, of an
+ * adopted one what its files hold, as far as it is reasonable. arena_warm_end() waits until that is done, 60 ms at most
+ * where there is a core to spare, and comes before anything else that is done with the arena; arena_free() does so too.
+ * From then on arena_take() prefers pages that have memory, and arena_trim() leaves as many that nobody owns.
+ *
+ * Where the system has no thread nothing is brought in, and all is as it was but slower.
+ */
+void arena_warm(struct arena *a, size_t stock);
+void arena_warm_end(struct arena *a);
+
 size_t arena_pages(const struct arena *a);
 size_t arena_pages_free(const struct arena *a);
 size_t arena_page_bytes(const struct arena *a);
@@ -55,7 +70,7 @@ bool arena_is_shared(const struct arena *a, const void *page);
 void arena_drop(struct arena *a, void *page); /* one owner less */
 void arena_copy(struct arena *a, void *to, const void *from);
 
-/* Gives the memory of pages that nobody owns back to the system. Returns how many bytes. */
+/* Gives the memory of pages that nobody owns, but for the stock, back to the system. Returns how many bytes. */
 size_t arena_trim(struct arena *a);
 
 /*

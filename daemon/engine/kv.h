@@ -99,7 +99,7 @@ void kv_commit(struct kv *kv, size_t count);
  * Caches that outlive their process. A cache has a record, which says all that its rows need to be read again: policy,
  * state, the page of each place and its sum. Where the arena lies in files (arena.h), a process that adopts them finds
  * the records of the last one as it left them, at whatever instant it died. Elsewhere a cache is brought back page by
- * page (kv_restore). In both cases nothing may be read from it before kv_verify() has proved it.
+ * page (kv_restore). In both cases nothing may be read from it before kv_verify() has proved it, or kv_accept() has.
  */
 
 /*
@@ -157,9 +157,16 @@ int kv_restore(struct arena *a, const struct kv_options *o, const struct kv_stat
 /*
  * Proves a cache that was adopted or restored: that it has these options (but for `step` and `limit`, where it keeps
  * its own), that its text is a beginning of `log`, and the sum of every page that it needs. An adopted cache goes back
- * to the last state that is whole. May run in any thread that has this cache alone. On failure only kv_free() is left:
- * SINK_EINVAL: other options; SINK_EGONE: another text; SINK_EFORMAT: damaged; the text says where.
+ * to the last state that is whole. May run in any thread that has this cache alone, and is helped by a second one where
+ * there is much to do. On failure only kv_free() is left: SINK_EINVAL: other options; SINK_EGONE: another text;
+ * SINK_EFORMAT: damaged; the text says where; SINK_ENOMEM.
  */
 int kv_verify(struct kv *kv, const struct kv_options *expected, const int32_t *log, size_t count, struct err *e);
+
+/*
+ * The same for a restored cache whose pages the caller has compared with the sums of its parts after they were filled
+ * (as ring_fill() does): all but the pages' sums is proved.
+ */
+int kv_accept(struct kv *kv, const struct kv_options *expected, const int32_t *log, size_t count, struct err *e);
 
 #endif

@@ -17,7 +17,12 @@
 #include "arch/arch.h"
 #include "marks.h"
 
-enum { ROWS_MOST = 4096, THREADS_MOST = 1024 };
+enum {
+	ROWS_MOST = 4096,
+	THREADS_MOST = 1024,
+	STOCK_TOKENS = 34 * PAGE_TOKENS, /* what sink:4,2044 has in pages, wherever in a page its window begins */
+	STOCK_BYTES = 64 << 20,
+};
 
 /* Where the rows of a step are described; [max_rows] each. */
 struct batch {
@@ -281,6 +286,7 @@ static int open_arena(struct model *m, struct err *e)
 
 	if (!m->o.outlives)
 		return arena_new(m->b, m->d, &m->pages, bytes, &m->arena, e);
+	model_fingerprint(m); /* before what was read of the file is given back */
 	if (from->pages >= 0 || from->records >= 0) {
 		r = arena_open(m->b, m->d, &m->pages, m->fingerprint, bytes, from, &m->arena, &m->refusal);
 		if (!r)
@@ -296,17 +302,30 @@ static int open_arena(struct model *m, struct err *e)
 	return r;
 }
 
+/*
+ * The stock is what a restore from the disk needs for one cache, so that it copies and does not wait for memory; of a
+ * small arena an eighth.
+ */
+static size_t stock_of(const struct model *m)
+{
+	const size_t page = page_bytes(&m->pages), most = m->o.cache_bytes / 8;
+	const size_t bytes = most < STOCK_BYTES ? most : STOCK_BYTES, pages = STOCK_TOKENS / PAGE_TOKENS;
+
+	return bytes / page < pages ? bytes / page : pages;
+}
+
+/* Memory for caches is brought in while the weights are packed, which leaves a core idle now and then. */
 static int open_engine(struct model *m, struct err *e)
 {
 	int r;
 
-	if ((r = open_shape(m, e)) || (r = open_device(m, e)))
+	if ((r = open_shape(m, e)) || (r = open_device(m, e)) || (r = open_arena(m, e)))
 		return r;
-	if (m->o.outlives)
-		model_fingerprint(m); /* before what was read of the file is given back */
-	if ((r = open_weights(m, e)) || (r = open_buffers(m, e)) || (r = open_arena(m, e)))
-		return r;
-	return 0;
+	arena_warm(m->arena, stock_of(m));
+	if ((r = open_weights(m, e)) == 0)
+		r = open_buffers(m, e);
+	arena_warm_end(m->arena);
+	return r;
 }
 
 int model_open(const struct model_options *o, struct model **ret, struct err *e)

@@ -9,6 +9,7 @@
 #include "record.h"
 
 #include <assert.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "seal.h"
@@ -328,7 +329,7 @@ int kv_restore(struct arena *a, const struct kv_options *o, const struct kv_stat
 		take_part(kv, &part[i]);
 	kv->text = s->text;
 	record_save(kv);
-	kv->unproved = true;
+	kv->unproved = kv->filled = true;
 	*ret = kv;
 	return 0;
 fail:
@@ -457,12 +458,27 @@ static int check_expected(const struct kv *kv, const struct kv_options *o, struc
 	return 0;
 }
 
+/* What the entries say of their pages; it is taken for right unless it is compared. */
+static int make_claims(struct kv *kv, struct err *e)
+{
+	struct seal_claim *c = kv->claim = calloc(kv_parts_most(kv) + 1, sizeof(*c));
+
+	if (!c)
+		return err_set(e, SINK_ENOMEM, "Out of memory for the proof of a cache.");
+	for (int run = 0; run < RUNS; run++)
+		for (int64_t i = 0; i < kv->runs[run].ring; i++, c++) {
+			const struct record_entry *entry = &kv->runs[run].entry[i];
+
+			if (entry->page && entry->sealed && entry->number >= 0)
+				*c = (struct seal_claim){ kv->runs[run].page[i], run, entry->number, entry->sum, true };
+		}
+	return 0;
+}
+
 /* Whether a page that is held is what its run and number say: by its seal, or by the sum of its rows so far. */
 static bool is_proved(const struct kv *kv, int run, int64_t n, uint64_t rows)
 {
-	const struct record_entry *entry = entry_of(kv, run, n);
-
-	if (entry->sealed && entry->sum == seal_page(arena_shape(kv->a), page_of(kv, run, n), run, n))
+	if (kv->claim[entry_of(kv, run, n) - kv->record->entry].right)
 		return true;
 	return !is_full(kv, run, n) && arena_files(kv->a).records >= 0 && sum_rows(kv, run, 0) == rows;
 }
@@ -522,27 +538,53 @@ static int state_of(const struct kv *kv, const int32_t *log, size_t count, int b
 	return best;
 }
 
-int kv_verify(struct kv *kv, const struct kv_options *expected, const int32_t *log, size_t count, struct err *e)
+/* Proves the newest state of this text; where it fails, the one before. */
+static int prove_newest(struct kv *kv, bool compare, const int32_t *log, size_t count, struct err *e)
 {
-	int state, r = check_expected(kv, expected, e);
+	struct err why;
+	int r, state = state_of(kv, log, count, -1);
 
-	if (!r && !kv->is_mark)
-		r = kv_set_marks(kv, expected, e);
-	if (r)
-		return r;
-	state = state_of(kv, log, count, -1);
 	if (state < 0)
 		return err_set(e, SINK_EGONE, "The cache was read from another text.");
-	r = prove(kv, &kv->record->state[state], log, e);
+	if (compare)
+		seal_compare(arena_shape(kv->a), kv->claim, kv_parts_most(kv));
+	r = prove(kv, &kv->record->state[state], log, &why);
 	if (r && (state = state_of(kv, log, count, state)) >= 0)
 		r = prove(kv, &kv->record->state[state], log, NULL);
 	if (r)
-		return r;
+		return err_set(e, r, "%s", why.text);
 	sort_out(kv);
 	sum_all_rows(kv);
 	kv->text = kv->record->state[state].text;
 	kv->state = state;
-	kv->unproved = false;
+	kv->unproved = kv->filled = false;
 	record_save(kv);
 	return 0;
+}
+
+static int verify(struct kv *kv, bool compare, const struct kv_options *expected, const int32_t *log, size_t count,
+		  struct err *e)
+{
+	int r = check_expected(kv, expected, e);
+
+	if (!r && !kv->is_mark)
+		r = kv_set_marks(kv, expected, e);
+	if (!r)
+		r = make_claims(kv, e);
+	if (!r)
+		r = prove_newest(kv, compare, log, count, e);
+	free(kv->claim);
+	kv->claim = NULL;
+	return r;
+}
+
+int kv_verify(struct kv *kv, const struct kv_options *expected, const int32_t *log, size_t count, struct err *e)
+{
+	return verify(kv, true, expected, log, count, e);
+}
+
+int kv_accept(struct kv *kv, const struct kv_options *expected, const int32_t *log, size_t count, struct err *e)
+{
+	assert(kv->filled);
+	return verify(kv, false, expected, log, count, e);
 }

@@ -73,9 +73,11 @@ struct kv {
 	struct run_pages runs[RUNS];
 	struct page_table tables[RUNS]; /* the same, as kernels read them */
 	struct record *record;
-	uint64_t turn; /* of the state that was written last, */
-	int state;     /* and which of the two it is */
-	bool unproved; /* adopted or restored, and not verified yet */
+	uint64_t turn;		  /* of the state that was written last, */
+	int state;		  /* and which of the two it is */
+	bool unproved;		  /* adopted or restored, and not verified yet */
+	bool filled;		  /* of these, restored: its pages are the caller's to fill */
+	struct seal_claim *claim; /* while it is proved: of the page of each entry (kv_parts_most()) */
 };
 
 /* What was written stands before what is written from here on: for who comes after us, not for other threads. */

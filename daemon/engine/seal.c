@@ -6,14 +6,17 @@
 #include "seal.h"
 
 #include <assert.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
 enum {
-	GROUP = 32, /* rows that are gathered together: a line of memory, where elements have two bytes */
-	AHEAD = 64, /* dimensions whose lines are asked for in advance; those of the next head follow */
+	GROUP = 32,	      /* rows that are gathered together: a line of memory, where elements have two bytes */
+	ALONE_MOST = 8 << 20, /* bytes of pages that one thread compares alone */
+	AHEAD = 64,	      /* dimensions whose lines are asked for in advance; those of the next head follow */
 };
 
 static uint64_t seed_of(int run, int64_t number)
@@ -31,6 +34,44 @@ uint64_t seal_page(const struct page_shape *s, const void *page, int run, int64_
 	const uint64_t sum = seal_bytes(page, page_bytes(s), seed_of(run, number));
 
 	return sum ? sum : 1;
+}
+
+/* Claims at work; threads take one after the other. */
+struct comparing {
+	const struct page_shape *shape;
+	struct seal_claim *claim;
+	size_t claims;
+	atomic_size_t next;
+};
+
+static void *compare(void *arg)
+{
+	struct comparing *c = arg;
+	size_t i;
+
+	while ((i = atomic_fetch_add(&c->next, 1)) < c->claims) {
+		struct seal_claim *claim = &c->claim[i];
+
+		if (claim->page)
+			claim->right = claim->sum == seal_page(c->shape, claim->page, claim->run, claim->number);
+	}
+	return NULL;
+}
+
+void seal_compare(const struct page_shape *s, struct seal_claim *claim, size_t claims)
+{
+	struct comparing c = { .shape = s, .claim = claim, .claims = claims };
+	bool helped = false;
+	pthread_t helper;
+	size_t pages = 0;
+
+	for (size_t i = 0; i < claims; i++)
+		pages += claim[i].page != NULL;
+	if (pages > 1 && pages > ALONE_MOST / page_bytes(s))
+		helped = pthread_create(&helper, NULL, compare, &c) == 0;
+	compare(&c);
+	if (helped)
+		pthread_join(helper, NULL);
 }
 
 /* Copies the keys of `rows` tokens from the first on, one after the other: to[rows][size], `apart` bytes apart. */

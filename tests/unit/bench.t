@@ -93,6 +93,10 @@ printf '{"turns": ["a", 7]}\n' >"$work/bad-prompts"
 gives 1 '"turns"' chat --model "$model" --prompts "$work/bad-prompts"
 gives 2 '--back takes' streameval --model "$model" --back 0
 gives 1 '' perplexity --model "$model" --text "$work/text" --tokens 10 --nll-file "$work/no/such/folder"
+gives 2 '--repeat takes' restore --model "$model" --text "$work/text" --repeat 0
+gives 2 'takes no option --decode' restore --model "$model" --decode 3
+gives 4 'no-model' restore --model "$work/no-model" --text "$work/text"
+gives 4 'no-text' restore --model "$model" --text "$work/no-text"
 gives 0 '' --help
 gives 0 '' latency --help
 gives 0 '' --version
@@ -169,6 +173,11 @@ fields "$work/out" median_ms
 "$bench" latency --model "$model" --text "$work/text" --tokens 3000 --sinks 4 --window 60 --json >"$work/out"
 fields "$work/out" median_ms p99_ms max_ms first_tenth_ms last_tenth_ms resident_kib_first resident_kib_last
 grep -q '"tokens": 3000, "timed": 2936' "$work/out" && ok 'the text begins again' || not_ok "$(cat "$work/out")"
+"$bench" restore --model "$model" --text "$work/text" --tokens 200 --repeat 1 --json >"$work/out"
+fields "$work/out" policy rounds tokens replay_ms memory_ms disk_ms logits restored recomputed file_bytes adopt_ms \
+	verify_memory_ms first_memory_ms head_ms fill_ms verify_disk_ms first_disk_ms load_ms
+grep -q '"logits": "identical", "restored": 200, "recomputed": 0' "$work/out" && ok 'nothing is read anew' ||
+	not_ok "$(cat "$work/out")"
 "$bench" throughput --model "$model" --prompt 20 --decode 5 --depth 30 --batch 3 --repeat 2 --json >"$work/out"
 fields "$work/out" tokens_per_s rows repeats
 "$bench" throughput --model "$model" --decode 5 --repeat 1 --json >"$work/out"

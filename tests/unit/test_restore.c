@@ -70,6 +70,14 @@ static int verify(struct kv *kv, const char *policy, const int32_t *log, size_t 
 	return kv_verify(kv, &o, log, count, e);
 }
 
+static int accept(struct kv *kv, const char *policy, const int32_t *log, size_t count, struct err *e)
+{
+	struct kv_options o;
+
+	options(policy, &o);
+	return kv_accept(kv, &o, log, count, e);
+}
+
 static int64_t tokens_of(const struct kv *kv)
 {
 	struct kv_state s;
@@ -191,12 +199,15 @@ static void pages_come_back_from_elsewhere(void **state)
 		for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
 			struct kv *kv = cache(model_arena(m), policies[p]), *back;
 			struct kept k;
+			int rc;
 
 			draw_text(m, 60 + (uint32_t)i, log, TEXT);
 			read_to(kv, log, lengths[i], false);
 			keep(kv, &k);
 			back = restore(&k, arenas[i % 2], policies[p], log);
-			if (verify(back, policies[p], log, TEXT, &e))
+			rc = i / 2 % 2 ? accept(back, policies[p], log, TEXT, &e)
+				       : verify(back, policies[p], log, TEXT, &e);
+			if (rc)
 				fail_msg("%s, %lld tokens: %s", policies[p], (long long)lengths[i], e.text);
 			goes_on_as_if_alone(back, policies[p], log, TEXT);
 			kv_free(back);
@@ -246,6 +257,12 @@ static void pages_that_do_not_fit_are_refused(void **state)
 	}
 	back = restore(&k, a, policy, log);
 	assert_int_equal(verify(back, policy, log + 1, TEXT - 1, NULL), SINK_EGONE);
+	kv_free(back);
+	back = restore(&k, a, policy, log);
+	assert_int_equal(accept(back, policy, log + 1, TEXT - 1, NULL), SINK_EGONE);
+	kv_free(back);
+	back = restore(&k, a, policy, log);
+	assert_int_equal(accept(back, "separator:4,9,81", log, TEXT, NULL), SINK_EINVAL);
 	kv_free(back);
 	for (size_t i = 0; i < 12 / k.parts; i++)
 		room[i] = restore(&k, a, policy, log);
@@ -312,6 +329,111 @@ static void sums_of_rows_add_up(void **state)
 	}
 }
 
+/* As many pages as two threads share. */
+static void wrong_pages_are_found_among_many(void **state)
+{
+	enum { CLAIMS = 40, HOLE = 11, BAD = 23 };
+	static const struct page_shape shape = { 8, 4, 64, DTYPE_F16 };
+	struct seal_claim claim[CLAIMS] = { { .page = NULL } };
+	char *pages = test_calloc(CLAIMS, page_bytes(&shape));
+
+	(void)state;
+	assert_true(CLAIMS * page_bytes(&shape) > 16 << 20);
+	for (size_t i = 0; i < CLAIMS; i++) {
+		char *page = pages + i * page_bytes(&shape);
+
+		memset(page, (int)i, page_bytes(&shape));
+		if (i != HOLE)
+			claim[i] = (struct seal_claim){ page, RUN_WINDOW, (int64_t)i,
+							seal_page(&shape, page, RUN_WINDOW, (int64_t)i), false };
+	}
+	pages[BAD * page_bytes(&shape) + 5000] ^= 1;
+	seal_compare(&shape, claim, CLAIMS);
+	for (size_t i = 0; i < CLAIMS; i++)
+		assert_int_equal(claim[i].right, i != HOLE && i != BAD);
+	test_free(pages);
+}
+
+static blkcnt_t blocks_of(const struct arena *a)
+{
+	struct stat s;
+
+	assert_int_equal(fstat(arena_files(a).pages, &s), 0);
+	return s.st_blocks;
+}
+
+/* Its pages have memory from the beginning on, are taken first, and keep it when the rest goes back. */
+static void a_stock_keeps_its_memory(void **state)
+{
+	const blkcnt_t page = (blkcnt_t)(bytes_of(1) / 512);
+	struct arena *a = begin(true);
+	void *taken[20];
+	blkcnt_t blocks;
+
+	(void)state;
+	arena_warm(a, 5);
+	arena_warm_end(a);
+	blocks = blocks_of(a);
+	assert_true(blocks >= 5 * page);
+	assert_int_equal(arena_pages_free(a), PAGES);
+	for (size_t i = 0; i < 20; i++) {
+		taken[i] = arena_take(a);
+		memset(taken[i], 1, bytes_of(1));
+		assert_true(i >= 5 || blocks_of(a) == blocks);
+	}
+	for (size_t i = 0; i < 20; i++)
+		arena_drop(a, taken[i]);
+	assert_int_equal(arena_trim(a), bytes_of(15));
+	assert_int_equal(arena_trim(a), 0);
+	blocks = blocks_of(a);
+	for (size_t i = 0; i < 5; i++)
+		memset(arena_take(a), 2, bytes_of(1));
+	assert_true(blocks_of(a) == blocks);
+	memset(arena_take(a), 2, bytes_of(1));
+	assert_true(blocks_of(a) > blocks);
+	arena_free(a);
+}
+
+/* Of an adopted arena the pages that have memory are taken first, wherever they lie, and what was cached is whole. */
+static void an_adopted_arena_is_brought_in(void **state)
+{
+	struct arena *a = begin(true), *next = NULL;
+	struct arena_files files;
+	struct kv *kv = cache(a, "sink:4,100"), *low = cache(a, "dense");
+	int32_t log[TEXT];
+	size_t cursor = 0;
+	blkcnt_t blocks;
+
+	(void)state;
+	draw_text(m, 2, log, TEXT);
+	read_to(low, log, 500, false);
+	read_to(kv, log, 300, false);
+	kv_own(kv, (struct kv_owner){ 3, 4 });
+	kv_free(low);
+	assert_int_equal(arena_trim(a), bytes_of(8));
+	low = cache(a, "dense");
+	read_to(low, log, 190, false);
+	files = (struct arena_files){ dup(arena_files(a).pages), dup(arena_files(a).records) };
+	kv_leave(low);
+	kv_leave(kv);
+	arena_free(a);
+	assert_int_equal(
+		arena_open(backend, device, arena_shape(model_arena(m)), 77, bytes_of(PAGES), &files, &next, NULL), 0);
+	arena_warm(next, 5);
+	arena_warm_end(next);
+	kv = kv_adopt(next, &cursor);
+	assert_non_null(kv);
+	assert_null(kv_adopt(next, &cursor));
+	blocks = blocks_of(next);
+	for (size_t i = 0; i < 3; i++)
+		memset(arena_take(next), 2, bytes_of(1));
+	assert_true(blocks_of(next) == blocks);
+	assert_int_equal(verify(kv, "sink:4,100", log, TEXT, NULL), 0);
+	goes_on_as_if_alone(kv, "sink:4,100", log, TEXT);
+	kv_free(kv);
+	arena_free(next);
+}
+
 static void memory_that_nobody_owns_goes_back(void **state)
 {
 	struct arena *arenas[2] = { begin(false), begin(true) };
@@ -348,6 +470,9 @@ int main(void)
 		cmocka_unit_test(pages_that_do_not_fit_are_refused),
 		cmocka_unit_test(shared_parts_stay),
 		cmocka_unit_test(sums_of_rows_add_up),
+		cmocka_unit_test(wrong_pages_are_found_among_many),
+		cmocka_unit_test(a_stock_keeps_its_memory),
+		cmocka_unit_test(an_adopted_arena_is_brought_in),
 		cmocka_unit_test(memory_that_nobody_owns_goes_back),
 	};
 	const struct make_tiny tiny = { .seed = 7, .heads = 2, .kv_heads = 1, .head_size = 16, .ff = 32 };

@@ -93,15 +93,16 @@ static int shape_frequencies(const struct gguf *g, struct shape *s, struct err *
 	struct tensor t = { 0 };
 	float *factor = NULL;
 	double base, divisor;
+	struct err why;
 	int r;
 
 	if ((r = gguf_float_or(g, "llama.rope.freq_base", 10000, &base, e)) || (r = rope_divisor(g, &divisor, e)))
 		return r;
 	if (!(base > 1 && base <= 1e12))
 		return err_set(e, SINK_EFORMAT, "Key \"llama.rope.freq_base\" is not within 1 and 1e12.");
-	r = gguf_tensor(g, "rope_freqs.weight", &t, e);
+	r = gguf_tensor(g, "rope_freqs.weight", &t, &why);
 	if (r && r != SINK_ENOENT)
-		return r;
+		return err_set(e, r, "%s", why.text);
 	if (t.data && (t.rows != 1 || t.cols != pairs || t.type != DTYPE_F32))
 		return err_set(e, SINK_EFORMAT, "Tensor \"rope_freqs.weight\" is not %zu floats.", pairs);
 	s->inv_freq = calloc(pairs, sizeof(*s->inv_freq));
