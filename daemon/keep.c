@@ -96,11 +96,47 @@ static int make_directory(const char *path, struct err *e)
 	return 0;
 }
 
+static int read_all(struct core *c, struct keep *k, const struct store_options *o, struct err *e)
+{
+	char note[512];
+	int rc = store_open(o, &k->store, note, sizeof(note), e);
+
+	if (rc < 0)
+		return rc;
+	if (*note)
+		log_error("%s", note);
+	k->id = store_id(k->store);
+	k->bytes = store_bytes(k->store);
+	rc = resume_list(c, &k->last, e);
+	return rc < 0 ? rc : replies_load(c, e);
+}
+
+static void tell(void *arg, const char *text)
+{
+	(void)arg;
+	log_error("%s", text);
+}
+
+/* A damaged file is no reason not to start: what is sound of it is used. */
+static int mend(struct core *c, struct keep *k, const struct store_options *o, struct err *e)
+{
+	struct conversation *v;
+	int rc;
+
+	log_error("%s It is mended, as by sinkd --repair-store.", e->text);
+	while ((v = TAILQ_FIRST(&c->table.by_use)))
+		conversation_remove(&c->table, v);
+	c->resuming = 0;
+	store_close(k->store);
+	k->store = NULL;
+	rc = store_check(o->dir, true, tell, NULL, e);
+	return rc < 0 ? rc : read_all(c, k, o, e);
+}
+
 int keep_open(struct core *c, struct err *e)
 {
 	struct keep *k;
 	struct store_options o = { .dir = c->conf.state, .event_bytes = c->conf.event_bytes };
-	char note[512];
 	int rc;
 
 	if (strcmp(c->conf.state, "none") == 0)
@@ -112,16 +148,13 @@ int keep_open(struct core *c, struct err *e)
 	if (!k)
 		return err_set(e, SINK_ENOMEM, "There is no memory for the store's records.");
 	STAILQ_INIT(&k->held);
-	if ((rc = store_open(&o, &k->store, note, sizeof(note), e)) < 0 ||
-	    (rc = worker_new("sinkd-store", &k->worker, e)) < 0)
-		return rc;
-	if (*note)
-		log_error("%s", note);
-	k->id = store_id(k->store);
-	k->bytes = store_bytes(k->store);
 	k->untidy = true; /* what an earlier process may have left */
-	rc = resume_list(c, &k->last, e);
-	return rc < 0 ? rc : replies_load(c, e);
+	rc = worker_new("sinkd-store", &k->worker, e);
+	if (rc == 0)
+		rc = read_all(c, k, &o, e);
+	if (rc == SINK_EFORMAT)
+		rc = mend(c, k, &o, e);
+	return rc;
 }
 
 static void free_held(struct held_list *list)

@@ -86,10 +86,13 @@ int store_fail(struct store *s, int rc, struct err *e)
 	int plain = rc & 0xff, why = s->db ? sqlite3_system_errno(s->db) : errno;
 	const char *says = s->db ? sqlite3_errmsg(s->db) : sqlite3_errstr(rc);
 
+	if (plain == SQLITE_ERROR && why) /* the index says so of tables that it could not read */
+		plain = SQLITE_IOERR;
+	if (plain == SQLITE_IOERR ||
+	    plain == SQLITE_NOMEM) /* what the connection has in memory is not to be relied on */
+		s->failed = true;
 	if (plain == SQLITE_NOMEM || rc == SQLITE_IOERR_NOMEM)
 		return store_no_memory(s, e);
-	if (plain == SQLITE_IOERR)
-		s->failed = true;
 	if (plain == SQLITE_FULL || (plain == SQLITE_IOERR && (why == ENOSPC || why == EDQUOT)))
 		return err_set(e, SINK_EBUSY, "%s cannot grow: the disk is full, or a quota is.", s->path);
 	if (plain == SQLITE_BUSY || plain == SQLITE_LOCKED)
@@ -532,7 +535,8 @@ int store_open(const struct store_options *o, struct store **ret, char *note, si
 		return rc;
 	s->event_bytes = o->event_bytes;
 	rc = store_file_lock(s, e);
-	rc = rc < 0 ? rc : open_or_make(s, note, size, e);
+	if (rc == 0 && (rc = open_or_make(s, note, size, e)) == SINK_EBUSY)
+		rc = SINK_EIO; /* the lock is ours, so the disk is full */
 	if (rc == 0 && s->id == 0)
 		rc = store_file_number(s, e);
 	if (rc < 0) {
