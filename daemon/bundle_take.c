@@ -233,17 +233,6 @@ static int fill_tokens(struct core *c, struct conversation *v, const struct val 
 	return 0;
 }
 
-static const char *finish_of(const struct val *m)
-{
-	static const char *const all[] = { "end", "length", "stop", "stopped", "error" };
-	const char *finish = val_str(val_get(m, "finish"), NULL);
-
-	for (size_t i = 0; finish && i < sizeof(all) / sizeof(all[0]); i++)
-		if (strcmp(finish, all[i]) == 0)
-			return all[i];
-	return NULL;
-}
-
 static int fill_message(struct conversation *v, const struct val *m, int64_t *least, struct err *e)
 {
 	const int64_t all = (int64_t)v->log.count;
@@ -264,7 +253,7 @@ static int fill_message(struct conversation *v, const struct val *m, int64_t *le
 	made->first_token = first;
 	made->tokens = tokens;
 	made->time = val_float(val_get(m, "time"), 0);
-	made->finish = finish_of(m);
+	made->finish = conversation_finish(val_str(val_get(m, "finish"), NULL));
 	made->raw = val_bool(val_get(m, "raw"), false);
 	return 0;
 }

@@ -151,6 +151,16 @@ struct conversation *conversation_find(struct conversations *t, const char *name
 	return c;
 }
 
+struct conversation *conversation_numbered(const struct conversations *t, int64_t number)
+{
+	struct conversation *c;
+
+	TAILQ_FOREACH(c, &t->by_use, by_use)
+	if (c->kept.id == number)
+		return c;
+	return NULL;
+}
+
 static int check_free(struct conversations *t, const char *name, size_t len, struct err *e)
 {
 	if (conversation_check_name(name, len, e) < 0)
@@ -238,6 +248,16 @@ void conversation_touch(struct conversations *t, struct conversation *c)
 	c->used = clock_unix();
 	TAILQ_REMOVE(&t->by_use, c, by_use);
 	TAILQ_INSERT_HEAD(&t->by_use, c, by_use);
+}
+
+const char *conversation_finish(const char *name)
+{
+	static const char *const all[] = { "end", "length", "stop", "stopped", "error" };
+
+	for (size_t i = 0; name && i < sizeof(all) / sizeof(all[0]); i++)
+		if (strcmp(name, all[i]) == 0)
+			return all[i];
+	return NULL;
 }
 
 int conversation_add(struct conversation *c, enum role role, const char *text, size_t len, struct err *e)

@@ -165,6 +165,9 @@ int conversation_check_name(const char *name, size_t len, struct err *e);
 /* The conversation of this name, or NULL with SINK_ENOENT. */
 struct conversation *conversation_find(struct conversations *t, const char *name, size_t len, struct err *e);
 
+/* The one of this number in the store; NULL: there is none. */
+struct conversation *conversation_numbered(const struct conversations *t, int64_t number);
+
 /*
  * An empty conversation. The name is checked; SINK_EEXIST when it is taken. The table owns it until
  * conversation_remove(), which closes the stream and frees all but the cache: kv must be NULL by then.
@@ -188,6 +191,9 @@ enum state state_named(const char *name);
 
 /* Something of it has changed that is kept: text or events; with `row` also what stands in its row. */
 void conversation_changed(struct conversation *c, bool row);
+
+/* How an answer may end, as `message.finish` has it; NULL for another word. */
+const char *conversation_finish(const char *name);
 
 /* Appends a message; its text is copied. */
 int conversation_add(struct conversation *c, enum role role, const char *text, size_t len, struct err *e);

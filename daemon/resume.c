@@ -281,16 +281,6 @@ static void text_run(struct job *j)
 	t->rc = store_load(t->store, t->segment, &t->body, &t->err);
 }
 
-static const char *known_finish(const char *finish)
-{
-	static const char *const all[] = { "end", "length", "stop", "stopped", "error" };
-
-	for (size_t i = 0; finish && i < sizeof(all) / sizeof(all[0]); i++)
-		if (strcmp(finish, all[i]) == 0)
-			return all[i];
-	return NULL;
-}
-
 /* The body's tokens become the log's; its messages are copied. */
 static int take_body(struct conversation *v, struct store_body *b, struct err *e)
 {
@@ -305,7 +295,7 @@ static int take_body(struct conversation *v, struct store_body *b, struct err *e
 		v->message[i].first_token = m->first_token;
 		v->message[i].tokens = m->tokens;
 		v->message[i].time = m->time;
-		v->message[i].finish = known_finish(m->finish);
+		v->message[i].finish = conversation_finish(m->finish);
 		v->message[i].raw = m->raw;
 	}
 	if (rc == 0)
@@ -347,21 +337,11 @@ static void text_home(struct core *c, struct conversation *v, struct text_job *t
 	v->absent = false;
 }
 
-static struct conversation *by_number(struct core *c, int64_t id)
-{
-	struct conversation *v;
-
-	TAILQ_FOREACH(v, &c->table.by_use, by_use)
-	if (v->kept.id == id)
-		return v;
-	return NULL;
-}
-
 static void text_done(struct job *j, void *owner)
 {
 	struct text_job *t = (struct text_job *)j;
 	struct core *c = owner;
-	struct conversation *v = by_number(c, t->id);
+	struct conversation *v = conversation_numbered(&c->table, t->id);
 
 	keep_home(c);
 	if (v)

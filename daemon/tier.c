@@ -76,16 +76,6 @@ static bool file_number(const char *name, int64_t *ret)
 	return end != name && *name != '-' && *name != '+' && !errno && strcmp(end, ".kv") == 0;
 }
 
-static struct conversation *by_number(const struct core *c, int64_t id)
-{
-	struct conversation *v;
-
-	TAILQ_FOREACH(v, &c->table.by_use, by_use)
-	if (v->kept.id == id)
-		return v;
-	return NULL;
-}
-
 void tier_found_file(struct core *c, struct conversation *v, int64_t bytes)
 {
 	c->tiers->files++;
@@ -104,7 +94,7 @@ static void look_at(struct core *c, int dir, const char *name)
 
 	if (!file_number(name, &id) || fstatat(dir, name, &s, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(s.st_mode))
 		return;
-	v = by_number(c, id);
+	v = conversation_numbered(&c->table, id);
 	if (!v) {
 		log_info("%s/%s belongs to no conversation: it is removed.", c->tiers->dir, name);
 		unlinkat(dir, name, 0);
@@ -175,7 +165,9 @@ void tier_begin(struct core *c)
 		log_warning("Caches in memory are not taken over: %s", model_refusal(c->model));
 	while ((kv = kv_adopt(a, &cursor))) {
 		const struct kv_owner owner = kv_owner(kv);
-		struct conversation *v = owner.store == keep_id(c) ? by_number(c, (int64_t)owner.conversation) : NULL;
+		struct conversation *v = owner.store == keep_id(c)
+						 ? conversation_numbered(&c->table, (int64_t)owner.conversation)
+						 : NULL;
 
 		if (!v || v->kv || v->tier == TIER_NONE) {
 			kv_free(kv);

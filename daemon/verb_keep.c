@@ -105,24 +105,14 @@ static void search_free(struct search *s)
 	free(s);
 }
 
-static const char *name_of(const struct core *c, int64_t id)
-{
-	const struct conversation *v;
-
-	TAILQ_FOREACH(v, &c->table.by_use, by_use)
-	if (v->kept.id == id)
-		return v->name;
-	return NULL; /* it was removed meanwhile */
-}
-
 static void write_match(const struct core *c, const struct match *m, struct out *o)
 {
-	const char *name = name_of(c, m->conversation);
+	const struct conversation *v = conversation_numbered(&c->table, m->conversation);
 
-	if (!name)
-		return;
+	if (!v)
+		return; /* it was removed meanwhile */
 	out_map(o, NULL);
-	out_str(o, "conversation", name);
+	out_str(o, "conversation", v->name);
 	out_int(o, "message", m->message);
 	out_str(o, "role", role_name((enum role)m->role));
 	out_float(o, "time", m->time);
