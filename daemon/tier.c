@@ -219,6 +219,15 @@ int64_t errand_free_bytes(const char *dir)
 	return statvfs(dir, &s) < 0 ? INT64_MAX : (int64_t)s.f_bavail * (int64_t)s.f_frsize;
 }
 
+/* Whether the file was read from this text: after a crash it may be of what was forgotten since. */
+static void compare_text(struct errand *n)
+{
+	const struct kv_state *s = &n->ring.state;
+
+	if (s->tokens < 0 || s->tokens > (int64_t)n->count || kv_text(0, n->log, (size_t)s->tokens) != s->text)
+		n->rc = err_set(&n->err, SINK_EGONE, "The file is of another text.");
+}
+
 static void errand_run(struct job *j)
 {
 	struct errand *n = (struct errand *)j;
@@ -229,6 +238,8 @@ static void errand_run(struct job *j)
 		break;
 	case TASK_READ:
 		n->rc = ring_read(n->path, &n->identity, n->skip, &n->ring, &n->err);
+		if (n->rc == 0)
+			compare_text(n);
 		break;
 	case TASK_FILL:
 		n->rc = ring_fill(n->path, &n->ring, n->page, &n->err);

@@ -163,8 +163,6 @@ static int take_pages(struct core *c, struct errand *n, struct err *e)
 					    .sealed = true };
 	if (!part || !n->page)
 		rc = err_set(e, SINK_ENOMEM, "There is no memory for a cache.");
-	else if (n->ring.state.tokens > (int64_t)v->log.count)
-		rc = err_set(e, SINK_EGONE, "The file has read more than the text has.");
 	else
 		rc = kv_restore(model_arena(c->model), &o, &n->ring.state, v->log.id, part, n->ring.parts, &n->kv, e);
 	for (size_t i = 0; rc == 0 && i < n->ring.parts; i++)
