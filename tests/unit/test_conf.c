@@ -108,6 +108,32 @@ static void the_endpoint_has_a_default(void **state)
 	assert_string_equal(c.listen, "tcp://127.0.0.1:9");
 }
 
+static void the_place_of_what_is_kept_has_a_default(void **state)
+{
+	static struct conf c;
+	struct conf_call call;
+	const char *was = getenv("HOME");
+	char *old = strdup(was ? was : "");
+
+	(void)state;
+	unsetenv("XDG_STATE_HOME");
+	setenv("HOME", "/home/x", 1);
+	assert_int_equal(load(&c, &call, NULL, NULL), 0);
+	assert_string_equal(c.state, "/home/x/.local/state/sinkd");
+	setenv("XDG_STATE_HOME", "/state", 1);
+	assert_int_equal(load(&c, &call, NULL, NULL), 0);
+	assert_string_equal(c.state, "/state/sinkd");
+	setenv("STATE_DIRECTORY", "/var/lib/sinkd:/var/lib/other", 1);
+	assert_int_equal(load(&c, &call, NULL, NULL), 0);
+	assert_string_equal(c.state, "/var/lib/sinkd");
+	assert_int_equal(load(&c, &call, NULL, WORDS("--state", "none")), 0);
+	assert_string_equal(c.state, "none");
+	unsetenv("STATE_DIRECTORY");
+	unsetenv("XDG_STATE_HOME");
+	setenv("HOME", old, 1);
+	free(old);
+}
+
 static void mistakes_in_a_file_name_their_line(void **state)
 {
 	static const struct {
@@ -297,6 +323,7 @@ static void what_is_printed_can_be_read(void **state)
 	assert_int_equal(conf_set(&c, "cache", "1234567", NULL), 0);
 	assert_int_equal(conf_set(&c, "min-p", "0.125", NULL), 0);
 	assert_int_equal(conf_set(&c, "listen", "ipc:///a/b", NULL), 0);
+	assert_int_equal(conf_set(&c, "state", "/a/c", NULL), 0);
 	assert_int_equal(conf_set(&c, "policy", "separator:4,all,64", NULL), 0);
 	assert_int_equal(conf_set(&c, "separator-ids", "[13, 30, 198]", NULL), 0);
 	to = fopen(file, "w");
@@ -312,6 +339,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(later_sources_win),
 		cmocka_unit_test(the_endpoint_has_a_default),
+		cmocka_unit_test(the_place_of_what_is_kept_has_a_default),
 		cmocka_unit_test(mistakes_in_a_file_name_their_line),
 		cmocka_unit_test(a_long_line_is_an_error),
 		cmocka_unit_test(mistakes_on_the_command_line_are_named),
