@@ -93,6 +93,8 @@ static int make_directory(const char *path, struct err *e)
 			       strerror(errno));
 	if (stat(path, &s) < 0 || !S_ISDIR(s.st_mode))
 		return err_set(e, SINK_EIO, "%s (option state) is no directory.", path);
+	if ((s.st_mode & 077) && chmod(path, 0700) < 0)
+		log_warning("Others may look into %s: %s.", path, strerror(errno));
 	return 0;
 }
 

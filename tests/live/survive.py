@@ -94,7 +94,9 @@ def history_and_events_outlive_a_kill():
 
 @case
 def files_are_the_owners_alone():
-    daemon = Daemon(tiny(), preexec=lambda: os.umask(0))
+    home = directory()
+    os.makedirs(os.path.join(home, 'state', 'sinkd'), mode=0o755)  # somebody was there first
+    daemon = Daemon(tiny(), home=home, preexec=lambda: os.umask(0))
     client = daemon.client()
     make(client, 'a')
     rested(client, 'a')
