@@ -13,6 +13,7 @@ import os
 import random
 import shutil
 import sys
+import threading
 import time
 
 import live
@@ -336,6 +337,42 @@ def check(service):
 @case
 def twenty_kills_in_random_traffic():
     crash(20, int.from_bytes(os.urandom(3), 'little'), tiny())
+
+
+@case
+def commands_notice_no_more_than_a_pause():
+    service = Service(tiny())
+    end = time.monotonic() + 6 * live.SLOW
+    asked = [[], [], []]
+    failed = []
+
+    def ask(number):
+        while time.monotonic() < end:
+            asked[number].append(f'message {len(asked[number])}')
+            done = live.sink(service, 'ask', '-c', f'c{number}', '-n', '60', asked[number][-1])
+            if done.returncode or done.stderr:
+                failed.append(done)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    ends = 0
+    while time.monotonic() < end:
+        time.sleep(random.uniform(0.1, 0.8) * live.SLOW)
+        random.choice([service.kill, service.restart])()
+        service.wait_ready()
+        ends += 1
+    for thread in threads:
+        thread.join()
+    assert not failed, failed
+    client = service.client()
+    for number, texts in enumerate(asked):
+        said = client.call('log', conversation=f'c{number}', count=100000)['messages']
+        same([message['text'] for message in said if message['role'] == 'user'], texts, 'what was said')
+        assert all(message['finish'] for message in said if message['role'] == 'assistant'), said[-2:]
+    client.close()
+    service.stop()
+    print(f'# {sum(len(texts) for texts in asked)} commands over {ends} ends of the daemon', flush=True)
 
 
 if __name__ == '__main__':
