@@ -282,7 +282,7 @@ def the_chat_finds_pins_and_writes():
         if select.select([screen], [], [], 0.01)[0]:
             seen += os.read(screen, 65536).decode('utf-8', 'replace')
         return text in seen
-    live.eventually(lambda: shows('by night'), 'the chat begins')
+    live.eventually(lambda: shows('by night') and 'spoken' in seen.rsplit('by night', 1)[1], 'its prompt is there')
     os.write(screen, b'/grep WHALE\r')
     live.eventually(lambda: shows('spoken@0'), 'it was found')
     os.write(screen, f'/export {path}\r'.encode())
