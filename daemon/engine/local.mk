@@ -115,11 +115,11 @@ tests_unit_test_model_SOURCES = tests/unit/test_model.c $(reading)
 tests_unit_test_model_CPPFLAGS = $(engine_test_cppflags)
 tests_unit_test_model_LDADD = $(engine_test_libs)
 
-tests_unit_test_record_SOURCES = tests/unit/test_record.c $(reading)
+tests_unit_test_record_SOURCES = tests/unit/test_record.c tests/unit/caching.c tests/unit/caching.h $(reading)
 tests_unit_test_record_CPPFLAGS = $(engine_test_cppflags)
 tests_unit_test_record_LDADD = $(engine_test_libs)
 
-tests_unit_test_restore_SOURCES = tests/unit/test_restore.c $(reading)
+tests_unit_test_restore_SOURCES = tests/unit/test_restore.c tests/unit/caching.c tests/unit/caching.h $(reading)
 tests_unit_test_restore_CPPFLAGS = $(engine_test_cppflags)
 tests_unit_test_restore_LDADD = $(engine_test_libs)
 

@@ -19,6 +19,7 @@
 
 #include <cmocka.h>
 
+#include "caching.h"
 #include "make_gguf.h"
 #include "model.h"
 #include "reading.h"
@@ -26,10 +27,6 @@
 #include "sample.h"
 
 enum {
-	TEXT = 700,	 /* tokens of a conversation at most */
-	STEP = 40,	 /* of a step */
-	AHEAD = 150,	 /* that are read to compare */
-	PAGES = 150,	 /* of an arena */
 	RECORDS = 32768, /* bytes of the records' file that the tests use at most */
 };
 
@@ -39,96 +36,6 @@ static const char *const policies[] = { "sink:4,100",	       "separator:4,9,80",
 					"separator:70,200,30", "window:64",	   "dense" };
 
 enum { POLICIES = sizeof(policies) / sizeof(policies[0]) };
-
-static struct model *m; /* computes; the caches of most tests lie in arenas of their own, on `device` */
-static const struct backend *backend;
-static struct device *device;
-
-static void options(const char *policy, struct kv_options *o)
-{
-	const struct tokens *marks;
-
-	*o = (struct kv_options){ .step = STEP, .limit = 1000 };
-	assert_int_equal(policy_parse(policy, &o->policy, NULL), 0);
-	marks = model_marks(m, policy_marking(&o->policy));
-	o->mark = marks->id;
-	o->marks = marks->count < MOST_MARKS ? marks->count : MOST_MARKS;
-}
-
-static struct kv *cache(struct arena *a, const char *policy)
-{
-	struct kv_options o;
-	struct kv *kv = NULL;
-	struct err e = { 0 };
-
-	options(policy, &o);
-	if (kv_new(a, &o, &kv, &e))
-		fail_msg("%s", e.text);
-	return kv;
-}
-
-static int verify(struct kv *kv, const char *policy, const int32_t *log, size_t count, struct err *e)
-{
-	struct kv_options o;
-
-	options(policy, &o);
-	return kv_verify(kv, &o, log, count, e);
-}
-
-static int64_t tokens_of(const struct kv *kv)
-{
-	struct kv_state s;
-
-	kv_state(kv, &s);
-	return s.tokens;
-}
-
-/* Reads on to token `to` of the text; the checksum of the logits on the way when `all`, else of the last ones. */
-static uint64_t read_to(struct kv *kv, const int32_t *log, int64_t to, bool all)
-{
-	const size_t vocab = (size_t)model_info(m)->vocab;
-	uint64_t sum = 0;
-
-	for (int64_t at = tokens_of(kv); at < to; at = tokens_of(kv)) {
-		struct slice s = { .kv = kv,
-				   .token = log + at,
-				   .count = to - at < STEP ? (size_t)(to - at) : STEP,
-				   .logits = all ? LOGITS_ALL : LOGITS_LAST };
-
-		assert_true(model_step(m, &s, 1, NULL) > 0);
-		for (size_t i = 0; i < (all ? s.count : 1); i++)
-			sum = logits_checksum(model_logits(m, s.first_logits + i), vocab, all ? sum : 0);
-	}
-	return sum;
-}
-
-/* What a cache that was never interrupted says to tokens from .. to-1. */
-static uint64_t reference(const char *policy, const int32_t *log, int64_t from, int64_t to)
-{
-	struct kv *kv = cache(model_arena(m), policy);
-	uint64_t sum;
-
-	read_to(kv, log, from, false);
-	sum = read_to(kv, log, to, true);
-	kv_free(kv);
-	return sum;
-}
-
-/* The next tokens, read by a fork so that the cache stays as it is, give the reference's bits. */
-static void goes_on_as_if_alone(struct kv *kv, const char *policy, const int32_t *log, int64_t count)
-{
-	const int64_t at = tokens_of(kv), to = at + AHEAD < count ? at + AHEAD : count;
-	struct kv *fork = NULL;
-
-	assert_int_equal(kv_fork(kv, &fork, NULL), 0);
-	assert_int_equal(read_to(fork, log, to, true), reference(policy, log, at, to));
-	kv_free(fork);
-}
-
-static size_t bytes_of(size_t pages)
-{
-	return pages * page_bytes(arena_shape(model_arena(m)));
-}
 
 static int open_arena(const struct arena_files *from, struct arena **ret, struct err *e)
 {
