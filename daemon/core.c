@@ -207,6 +207,7 @@ void core_take(struct core *c)
 	while ((j = worker_take(c->scribe)) || (j = worker_take(c->engine)))
 		j->done(j, c);
 	tier_turn(c);
+	bundles_sweep(c);
 	resume_turn(c);
 	verb_retry(c);
 }

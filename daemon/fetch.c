@@ -45,6 +45,8 @@ static void fetch_done(struct job *j, void *owner)
 		if (f->rc < 0) {
 			log_warning("Events of \"%s\" cannot be read: %s", a->name, f->err.text);
 			a->lost = a->next == f->from;
+			if (f->rc == SINK_EGONE) /* pruned meanwhile, as all before it */
+				stream_kept_from(a->stream, f->from + 1);
 		}
 	}
 	free(f->record);

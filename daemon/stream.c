@@ -110,11 +110,6 @@ size_t stream_readers(const struct stream *s)
 	return s->readers_count;
 }
 
-bool stream_closed(const struct stream *s)
-{
-	return s->closed;
-}
-
 static void drop_oldest(struct stream *s)
 {
 	struct segment *g = TAILQ_FIRST(&s->segments), *after = TAILQ_NEXT(g, link);

@@ -79,7 +79,6 @@ int stream_give(struct attachment *a, int64_t from, const void *record, size_t s
 int64_t stream_first(const struct stream *s); /* number of the oldest kept event; stream_next() when there is none */
 int64_t stream_next(const struct stream *s);  /* number of the next event */
 size_t stream_readers(const struct stream *s);
-bool stream_closed(const struct stream *s);
 
 /*
  * Appends the event number stream_next(): `frame` is its MessagePack map (of at most 12 pairs) without `conversation`.

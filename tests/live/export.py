@@ -244,6 +244,24 @@ def a_damaged_bundle_is_refused_and_leaves_nothing():
 
 
 @case
+def bundles_end_with_their_connection():
+    for _ in range(3):
+        client = daemon.client()
+        for _ in range(16):
+            live.eventually(lambda: _opened(client), 'there is room for another bundle')
+        assert client.refused('bundle', conversation='moving').code == 'ebusy'
+        client.close()
+
+
+def _opened(client):
+    try:
+        return client.call('bundle', conversation='moving')
+    except live.Refused as refusal:
+        assert refusal.code == 'ebusy', refusal
+        return None
+
+
+@case
 def a_bundle_never_goes_to_a_terminal():
     screen, terminal = pty.openpty()
     done = subprocess.run([live.SINK, 'export', 'moving', '--with-cache'], env=live.environment(daemon.home),
