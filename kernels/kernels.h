@@ -57,8 +57,8 @@ struct device;
 struct weight; /* a matrix in the device's own layout */
 
 /*
- * How activations meet quantized weights: as two planes of 8-bit integers, sixteen bits in all, which moves the
- * log-probability of a token by less than 0.001, or as one, which moves it by 0.06 and reads prompts faster.
+ * How activations meet quantized weights: as integers of 15 bits, which moves the log-probability of a token by less
+ * than 0.001, or of 8, which moves it by 0.06 and reads prompts faster.
  */
 enum precision { PRECISION_EXACT, PRECISION_FAST };
 

@@ -31,7 +31,9 @@ kernels_libkernels_la_SOURCES = \
 	kernels/cpu/ref.c \
 	kernels/cpu/rows.h \
 	kernels/cpu/scalar.c \
-	kernels/cpu/tile.h
+	kernels/cpu/tile.h \
+	kernels/cpu/tile_bytes.h \
+	kernels/cpu/tile_words.h
 kernels_libkernels_la_CPPFLAGS = $(kernels_cppflags)
 kernels_libkernels_la_CFLAGS = $(kernels_cflags)
 

@@ -49,15 +49,37 @@ enum { BLOCK = 32 };
 
 /*
  * A block of a row of activations in 8 bits: x[i] is about d * q[i], d = largest |x| / 127, q rounded to the nearest,
- * ties to even. Of two planes the second holds what the first leaves over, in the same way with d / 254. The sums serve
- * weights with an offset, and ds those with a minimum: the sum of d * q over all planes, in the first.
+ * ties to even. The sums serve weights with an offset, and ds = d * sum those with a minimum.
  */
-struct xblock {
+struct xbytes {
 	int8_t q[BLOCK];
 	float d, ds;
 	int32_t sum;
 	int32_t unused; /* keeps q aligned to 16 bytes */
 };
+
+/*
+ * The same in 15 bits, d = largest |x| / WORD_MOST: a product of a block with weights of 13 bits fits in 32. Columns
+ * stand in the order in which words come out of a packed block, word_place().
+ */
+struct xwords {
+	int16_t q[BLOCK];
+	float d, ds;
+	int32_t sum;
+	int32_t unused;
+};
+
+enum { WORD_MOST = 127 * 128 };
+
+/*
+ * Where column c of a block stands among words. Sixteen bits of a packed block of four-bit weights hold columns 4j + i,
+ * 16 + 4j + i, 4j + i + 1, 16 + 4j + i + 1 (i = 0 or 2), so that shifting them down gives words of one column each, and
+ * two words of a lane are the columns 4j and 4j + 2, or 4j + 1 and 4j + 3, of one half.
+ */
+static inline size_t word_place(size_t c)
+{
+	return c % 16 / 4 * 8 + c % 2 * 4 + c / 16 * 2 + c % 4 / 2;
+}
 
 /*
  * A packed matrix: groups of LANES rows, the last padded with zeros; in a group the columns in blocks (types without
@@ -88,15 +110,18 @@ size_t pack_block_bytes(enum dtype type);
 /* Packs one group of rows of `t`, starting at row group * LANES, to `dst`. */
 void pack_group(const struct tensor *t, size_t group, uint8_t *dst);
 
+/* Rows of activations of a piece at most: with a few groups of weights they stay in the second cache. */
+enum { TILE_ROWS = 64 };
+
 /* Some rows of x against some groups of one weight; the result's first column is y[.][0]. */
 struct tile {
 	const struct weight *w;
 	size_t group, groups;
-	const struct xblock *xq; /* [n][planes][cols / BLOCK], for blocked types */
-	size_t planes;		 /* 1 or 2 */
+	const struct xbytes *xb; /* [n][cols / BLOCK], for blocked types: these, */
+	const struct xwords *xw; /* or these */
 	const float *x;		 /* [n][cols], for the others */
-	size_t n;
-	float *y; /* where the first of the groups' rows goes */
+	size_t n;		 /* up to TILE_ROWS */
+	float *y;		 /* where the first of the groups' rows goes */
 	size_t y_stride;
 	bool add;
 };
@@ -160,7 +185,8 @@ struct attend_tile {
 /* Inner loops. All of them work on one piece, in one thread. */
 struct isa {
 	const char *name;
-	void (*quantize)(const float *x, size_t cols, size_t planes, struct xblock *ret);
+	void (*bytes)(const float *x, size_t cols, struct xbytes *ret);
+	void (*words)(const float *x, size_t cols, struct xwords *ret);
 	void (*matmul)(const struct tile *t);
 	void (*norm)(const float *x, size_t width, const float *w, float eps, float *y);
 	void (*gate)(const float *x, size_t width, float *y);
@@ -181,8 +207,9 @@ struct device {
 	const struct isa *isa; /* NULL: the reference */
 	struct pool *pool;
 	size_t max_rows;
-	size_t planes;	   /* of quantized activations */
-	struct xblock *xq; /* [max_rows][planes][widest / BLOCK] */
+	bool fast;	   /* activations in bytes, not words */
+	struct xbytes *xb; /* [max_rows][widest / BLOCK]; NULL until a weight wants it, like xw */
+	struct xwords *xw;
 	size_t widest;
 	struct attend_scratch *attend; /* one a thread */
 	float *partials;	       /* PARTIAL_FLOATS */

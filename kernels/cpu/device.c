@@ -65,7 +65,7 @@ int cpu_open(const struct isa *isa, const struct device_options *o, struct devic
 		return err_set(e, SINK_ENOMEM, "There is no memory for a device.");
 	d->isa = isa;
 	d->max_rows = o->max_rows;
-	d->planes = o->precision == PRECISION_FAST ? 1 : 2;
+	d->fast = o->precision == PRECISION_FAST;
 	rc = pool_new(o->threads, o->pin, &d->pool, e);
 	if (rc == 0)
 		rc = allocate(d, e);
@@ -82,7 +82,8 @@ void cpu_close(struct device *d)
 	if (!d)
 		return;
 	pool_free(d->pool);
-	free(d->xq);
+	free(d->xb);
+	free(d->xw);
 	free(d->attend);
 	free(d->tiles);
 	cpu_unmap(d->partials, PARTIAL_FLOATS * sizeof(float));

@@ -10,9 +10,6 @@
 /* Numbers below which a piece of a row operation is not worth another thread, and rows of a piece of quantizing. */
 enum { ROW_PIECE = 4096 };
 
-/* Rows of activations that a piece takes: with a few groups of weights they stay in the second cache. */
-enum { TILE_ROWS = 64 };
-
 /* A piece of a product reads at most this much of the weights. */
 enum { PIECE_BYTES = 64 << 10 };
 
@@ -40,16 +37,20 @@ static void pack_piece(void *arg, size_t piece, int worker)
 /* Scratch for the quantized activations of the widest matrix. */
 static int widen(struct device *d, size_t cols, struct err *e)
 {
-	size_t bytes = d->max_rows * d->planes * (cols / BLOCK) * sizeof(struct xblock);
-	struct xblock *xq;
+	size_t each = d->fast ? sizeof(struct xbytes) : sizeof(struct xwords),
+	       bytes = d->max_rows * (cols / BLOCK) * each;
+	void *x;
 
 	if (cols <= d->widest)
 		return 0;
-	xq = aligned_alloc(64, (bytes + 63) / 64 * 64);
-	if (!xq)
+	x = aligned_alloc(64, (bytes + 63) / 64 * 64);
+	if (!x)
 		return err_set(e, SINK_ENOMEM, "There is no memory for %zu bytes of quantized activations.", bytes);
-	free(d->xq);
-	d->xq = xq;
+	free(d->fast ? (void *)d->xb : (void *)d->xw);
+	if (d->fast)
+		d->xb = x;
+	else
+		d->xw = x;
 	d->widest = cols;
 	return 0;
 }
@@ -89,10 +90,10 @@ struct rows_run {
 	const struct isa *isa;
 	const float *x, *w;
 	size_t n, width, rows; /* `rows` a piece */
-	size_t planes;
 	float eps;
 	float *y;
-	struct xblock *xq;
+	struct xbytes *xb;
+	struct xwords *xw;
 };
 
 static void run_rows(struct device *d, void (*fn)(void *arg, size_t piece, int worker), struct rows_run *r)
@@ -128,7 +129,14 @@ static void quantize_piece(void *arg, size_t piece, int worker)
 
 	(void)worker;
 	EACH_ROW(r, piece)
-	r->isa->quantize(r->x + i * r->width, r->width, r->planes, r->xq + i * r->planes * (r->width / BLOCK));
+	{
+		const size_t at = i * (r->width / BLOCK);
+
+		if (r->xb)
+			r->isa->bytes(r->x + i * r->width, r->width, r->xb + at);
+		else
+			r->isa->words(r->x + i * r->width, r->width, r->xw + at);
+	}
 }
 
 void fast_norm(struct device *d, const float *x, size_t n, size_t width, const float *w, float eps, float *y)
@@ -156,7 +164,7 @@ static void matmul_piece(void *arg, size_t piece, int worker)
 {
 	const struct matmul_run *r = arg;
 	const struct matmul *op = r->op;
-	size_t column = 0, i = 0, chunk, row;
+	size_t column = 0, i = 0, chunk, row, at;
 	struct tile t;
 
 	(void)worker;
@@ -170,18 +178,19 @@ static void matmul_piece(void *arg, size_t piece, int worker)
 	}
 	chunk = piece / r->row_tiles * r->groups;
 	row = piece % r->row_tiles * TILE_ROWS;
+	at = row * (op->w[i]->cols / BLOCK);
 	t = (struct tile){ .w = op->w[i],
 			   .group = chunk,
 			   .groups = op->w[i]->groups - chunk < r->groups ? op->w[i]->groups - chunk : r->groups,
-			   .xq = type_is_blocked(op->w[i]->type)
-					 ? r->d->xq + row * r->d->planes * (op->w[i]->cols / BLOCK)
-					 : NULL,
-			   .planes = r->d->planes,
 			   .x = op->x + row * op->w[i]->cols,
 			   .n = op->n - row < TILE_ROWS ? op->n - row : TILE_ROWS,
 			   .y = op->y + row * op->y_stride + column + chunk * LANES,
 			   .y_stride = op->y_stride,
 			   .add = op->add };
+	if (type_is_blocked(op->w[i]->type)) {
+		t.xb = r->d->xb ? r->d->xb + at : NULL;
+		t.xw = r->d->xw ? r->d->xw + at : NULL;
+	}
 	r->d->isa->matmul(&t);
 }
 
@@ -215,9 +224,7 @@ void fast_matmul(struct device *d, const struct matmul *op)
 		pieces += divide_up(op->w[i]->groups, r.groups) * r.row_tiles;
 	}
 	if (quantized) {
-		struct rows_run q = {
-			.x = op->x, .n = op->n, .width = op->w[0]->cols, .planes = d->planes, .xq = d->xq
-		};
+		struct rows_run q = { .x = op->x, .n = op->n, .width = op->w[0]->cols, .xb = d->xb, .xw = d->xw };
 
 		run_rows(d, quantize_piece, &q);
 	}

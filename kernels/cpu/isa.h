@@ -4,8 +4,8 @@
 
 #define ISA_TABLE(isa_name)                                                                                            \
 	{                                                                                                              \
-		.name = isa_name, .quantize = quantize_row, .matmul = tile_any, .norm = norm_row, .gate = gate_row,    \
-		.store = store_row, .attend = attend_part, .merge = merge_pages,                                       \
+		.name = isa_name, .bytes = bytes_row, .words = words_row, .matmul = tile_any, .norm = norm_row,        \
+		.gate = gate_row, .store = store_row, .attend = attend_part, .merge = merge_pages,                     \
 	}
 
 #endif

@@ -14,7 +14,7 @@
  * TILE: rows of activations that share an unpacked weight; ATTEND_Q queries times ATTEND_V vectors of a page at once.
  * All are bounded by sixteen registers.
  */
-enum { STRIP = 8, TILE = 4, ATTEND_Q = 3, ATTEND_V = 2 };
+enum { STRIP = 8, TILE = 4, WORD_TILE = 4, ATTEND_Q = 3, ATTEND_V = 2 };
 
 struct v16 {
 	__m256 a, b;
@@ -136,6 +136,24 @@ INLINE void v16_store_low_bytes(int8_t *p, struct v16 z)
 			 _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));
 }
 
+/* Words of 16 bits, lo's four and hi's four of each half register, put in their places. */
+INLINE __m256i place_words(__m256 lo, __m256 hi)
+{
+	const __m256i order = _mm256_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15, 0, 1, 4, 5, 8, 9,
+					       12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
+	const __m256i magic = _mm256_set1_epi32(0x4b400000);
+	__m256i a = _mm256_sub_epi32(_mm256_castps_si256(lo), magic);
+	__m256i b = _mm256_sub_epi32(_mm256_castps_si256(hi), magic);
+
+	return _mm256_shuffle_epi8(_mm256_packs_epi32(a, b), order);
+}
+
+INLINE void v16_store_words(int16_t *p, struct v16 lo, struct v16 hi)
+{
+	_mm256_storeu_si256((__m256i *)p, place_words(lo.a, hi.a));
+	_mm256_storeu_si256((__m256i *)(p + LANES), place_words(lo.b, hi.b));
+}
+
 INLINE float v16_sum(struct v16 x)
 {
 	__m256 eight = _mm256_add_ps(x.a, x.b);
@@ -166,6 +184,11 @@ INLINE struct strip strip_set1(float x)
 INLINE struct strip strip_load_f16(const uint8_t *p)
 {
 	return (struct strip){ _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)) };
+}
+
+INLINE struct strip strip_load(const float *p)
+{
+	return (struct strip){ _mm256_loadu_ps(p) };
 }
 
 INLINE struct strip strip_mul(struct strip x, struct strip y)
@@ -211,7 +234,7 @@ INLINE struct strip strip_of_words(__m256i words, int32_t correction)
 }
 
 /* Four bits: eight pairs of products of at most 15 * 127 fit in 16 bits (30,480). */
-INLINE void dot_four_bits(const uint8_t *w, const struct xblock *x, size_t stride, size_t rows, int32_t offset,
+INLINE void dot_four_bits(const uint8_t *w, const struct xbytes *x, size_t stride, size_t rows, int32_t offset,
 			  struct strip *ret)
 {
 	const __m256i low = _mm256_set1_epi8(15);
@@ -237,7 +260,7 @@ INLINE void dot_four_bits(const uint8_t *w, const struct xblock *x, size_t strid
 }
 
 /* Five bits: four pairs of at most 31 * 127 fit (31,496), so the block is summed up in two halves. */
-INLINE void dot_five_bits(const uint8_t *w, const uint8_t *high, const struct xblock *x, size_t stride, size_t rows,
+INLINE void dot_five_bits(const uint8_t *w, const uint8_t *high, const struct xbytes *x, size_t stride, size_t rows,
 			  int32_t offset, struct strip *ret)
 {
 	const __m256i low = _mm256_set1_epi8(15), fifth = _mm256_set1_epi8(16), ones = _mm256_set1_epi16(1);
@@ -271,7 +294,7 @@ INLINE void dot_five_bits(const uint8_t *w, const uint8_t *high, const struct xb
 	}
 }
 
-INLINE void dot_nibbles(const uint8_t *w, const uint8_t *high, size_t lane, const struct xblock *x, size_t stride,
+INLINE void dot_nibbles(const uint8_t *w, const uint8_t *high, size_t lane, const struct xbytes *x, size_t stride,
 			size_t rows, int32_t offset, struct strip *ret)
 {
 	if (high)
@@ -281,7 +304,7 @@ INLINE void dot_nibbles(const uint8_t *w, const uint8_t *high, size_t lane, cons
 }
 
 /* Eight bits: |w| is unsigned as the instruction wants it, and w's sign goes to x; a pair fits (2 * 128 * 127). */
-INLINE void dot_bytes(const uint8_t *w, size_t lane, const struct xblock *x, size_t stride, size_t rows,
+INLINE void dot_bytes(const uint8_t *w, size_t lane, const struct xbytes *x, size_t stride, size_t rows,
 		      struct strip *ret)
 {
 	const __m256i ones = _mm256_set1_epi16(1);
@@ -302,6 +325,77 @@ INLINE void dot_bytes(const uint8_t *w, size_t lane, const struct xblock *x, siz
 	}
 	foreach (t, rows)
 		ret[t].v = _mm256_cvtepi32_ps(sum[t]);
+}
+
+struct words {
+	__m256i v;
+};
+
+struct sums {
+	__m256i v;
+};
+
+INLINE struct words words_load(const int16_t *p)
+{
+	return (struct words){ _mm256_loadu_si256((const __m256i *)p) };
+}
+
+INLINE void words_store(int16_t *p, struct words x)
+{
+	_mm256_storeu_si256((__m256i *)p, x.v);
+}
+
+INLINE void words_of_nibbles(const uint8_t *w, struct words *ret)
+{
+	const __m256i low = _mm256_set1_epi16(15);
+	__m256i v = _mm256_loadu_si256((const __m256i *)w);
+
+	ret[0].v = _mm256_and_si256(v, low);
+	ret[1].v = _mm256_and_si256(_mm256_srli_epi16(v, 4), low);
+	ret[2].v = _mm256_and_si256(_mm256_srli_epi16(v, 8), low);
+	ret[3].v = _mm256_srli_epi16(v, 12);
+}
+
+INLINE void words_add_fifth(const uint8_t *high, size_t j, struct words *ret)
+{
+	const __m256i fifth = _mm256_set1_epi16(16);
+	__m256i h = _mm256_loadu_si256((const __m256i *)high);
+
+	ret[0].v = _mm256_or_si256(ret[0].v, _mm256_and_si256(_mm256_slli_epi16(h, (int)(4 - j)), fifth));
+	foreach (k, 3)
+		ret[k + 1].v =
+			_mm256_or_si256(ret[k + 1].v, _mm256_and_si256(_mm256_srli_epi16(h, (int)(4 * k + j)), fifth));
+}
+
+INLINE void words_of_bytes(const uint8_t *w, struct words *even, struct words *odd)
+{
+	__m256i v = _mm256_loadu_si256((const __m256i *)w);
+
+	even->v = _mm256_srai_epi16(_mm256_slli_epi16(v, 8), 8);
+	odd->v = _mm256_srai_epi16(v, 8);
+}
+
+INLINE struct words words_sub(struct words x, int16_t n)
+{
+	return (struct words){ _mm256_sub_epi16(x.v, _mm256_set1_epi16(n)) };
+}
+
+INLINE struct sums sums_set1(int32_t n)
+{
+	return (struct sums){ _mm256_set1_epi32(n) };
+}
+
+INLINE void sums_add(struct sums *sum, struct words w, const int16_t *x)
+{
+	int32_t pair;
+
+	memcpy(&pair, x, sizeof(pair));
+	ADD_IN_ORDER(_mm256_add_epi32, sum->v, _mm256_madd_epi16(w.v, _mm256_set1_epi32(pair)));
+}
+
+INLINE struct strip strip_of_sums(struct sums s)
+{
+	return (struct strip){ _mm256_cvtepi32_ps(s.v) };
 }
 
 #endif

@@ -19,7 +19,7 @@
  * TILE: rows of activations that share an unpacked weight; ATTEND_Q queries times ATTEND_V vectors of a page at once.
  * All are bounded by 32 registers.
  */
-enum { STRIP = LANES, TILE = 8, ATTEND_Q = 3, ATTEND_V = 4 };
+enum { STRIP = LANES, TILE = 8, WORD_TILE = 12, ATTEND_Q = 3, ATTEND_V = 4 };
 
 struct v16 {
 	__m512 v;
@@ -116,6 +116,17 @@ INLINE void v16_store_low_bytes(int8_t *p, struct v16 z)
 	_mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8(_mm512_castps_si512(z.v)));
 }
 
+INLINE void v16_store_words(int16_t *p, struct v16 lo, struct v16 hi)
+{
+	const __m512i order =
+		_mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15));
+	const __m512i magic = _mm512_set1_epi32(0x4b400000);
+	__m512i a = _mm512_sub_epi32(_mm512_castps_si512(lo.v), magic);
+	__m512i b = _mm512_sub_epi32(_mm512_castps_si512(hi.v), magic);
+
+	_mm512_storeu_si512(p, _mm512_shuffle_epi8(_mm512_packs_epi32(a, b), order));
+}
+
 /* The halves of sixteen lanes. */
 INLINE __m256 low_half(__m512 x)
 {
@@ -159,6 +170,11 @@ INLINE struct strip strip_load_f16(const uint8_t *p)
 	return (struct strip){ _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)) };
 }
 
+INLINE struct strip strip_load(const float *p)
+{
+	return (struct strip){ _mm512_loadu_ps(p) };
+}
+
 INLINE struct strip strip_mul(struct strip x, struct strip y)
 {
 	return (struct strip){ _mm512_mul_ps(x.v, y.v) };
@@ -196,7 +212,7 @@ INLINE __m512i add_products(__m512i sum, __m512i w, __m512i q)
 #endif
 }
 
-INLINE void dot_nibbles(const uint8_t *w, const uint8_t *high, size_t lane, const struct xblock *x, size_t stride,
+INLINE void dot_nibbles(const uint8_t *w, const uint8_t *high, size_t lane, const struct xbytes *x, size_t stride,
 			size_t rows, int32_t offset, struct strip *ret)
 {
 	const __m512i low = _mm512_set1_epi8(15), fifth = _mm512_set1_epi8(16);
@@ -229,7 +245,7 @@ INLINE void dot_nibbles(const uint8_t *w, const uint8_t *high, size_t lane, cons
 
 /* Eight bits: VNNI takes w + 128 as unsigned, and 128 * the sum of q is taken off; else |w|, with w's sign given to q.
  */
-INLINE void dot_bytes(const uint8_t *w, size_t lane, const struct xblock *x, size_t stride, size_t rows,
+INLINE void dot_bytes(const uint8_t *w, size_t lane, const struct xbytes *x, size_t stride, size_t rows,
 		      struct strip *ret)
 {
 	__m512i sum[TILE];
@@ -261,6 +277,84 @@ INLINE void dot_bytes(const uint8_t *w, size_t lane, const struct xblock *x, siz
 	}
 	foreach (t, rows)
 		ret[t].v = _mm512_cvtepi32_ps(sum[t]);
+}
+
+struct words {
+	__m512i v;
+};
+
+struct sums {
+	__m512i v;
+};
+
+INLINE struct words words_load(const int16_t *p)
+{
+	return (struct words){ _mm512_loadu_si512(p) };
+}
+
+INLINE void words_store(int16_t *p, struct words x)
+{
+	_mm512_storeu_si512(p, x.v);
+}
+
+INLINE void words_of_nibbles(const uint8_t *w, struct words *ret)
+{
+	const __m512i low = _mm512_set1_epi16(15);
+	__m512i v = _mm512_loadu_si512(w);
+
+	ret[0].v = _mm512_and_si512(v, low);
+	ret[1].v = _mm512_and_si512(_mm512_srli_epi16(v, 4), low);
+	ret[2].v = _mm512_and_si512(_mm512_srli_epi16(v, 8), low);
+	ret[3].v = _mm512_srli_epi16(v, 12);
+}
+
+INLINE void words_add_fifth(const uint8_t *high, size_t j, struct words *ret)
+{
+	const __m512i fifth = _mm512_set1_epi16(16);
+	__m512i h = _mm512_loadu_si512(high);
+	__m512i left = _mm512_sll_epi16(h, _mm_cvtsi32_si128((int)(4 - j)));
+
+	ret[0].v = _mm512_or_si512(ret[0].v, _mm512_and_si512(left, fifth));
+	foreach (k, 3) {
+		__m512i right = _mm512_srl_epi16(h, _mm_cvtsi32_si128((int)(4 * k + j)));
+
+		ret[k + 1].v = _mm512_or_si512(ret[k + 1].v, _mm512_and_si512(right, fifth));
+	}
+}
+
+INLINE void words_of_bytes(const uint8_t *w, struct words *even, struct words *odd)
+{
+	__m512i v = _mm512_loadu_si512(w);
+
+	even->v = _mm512_srai_epi16(_mm512_slli_epi16(v, 8), 8);
+	odd->v = _mm512_srai_epi16(v, 8);
+}
+
+INLINE struct words words_sub(struct words x, int16_t n)
+{
+	return (struct words){ _mm512_sub_epi16(x.v, _mm512_set1_epi16(n)) };
+}
+
+INLINE struct sums sums_set1(int32_t n)
+{
+	return (struct sums){ _mm512_set1_epi32(n) };
+}
+
+INLINE void sums_add(struct sums *sum, struct words w, const int16_t *x)
+{
+	int32_t pair;
+
+	memcpy(&pair, x, sizeof(pair));
+#ifdef KERNELS_VNNI
+	sum->v = _mm512_dpwssd_epi32(sum->v, w.v, _mm512_set1_epi32(pair));
+#else
+	sum->v = _mm512_add_epi32(sum->v, _mm512_madd_epi16(w.v, _mm512_set1_epi32(pair)));
+#endif
+}
+
+INLINE struct strip strip_of_sums(struct sums s)
+{
+	return (struct strip){ _mm512_cvtepi32_ps(s.v) };
 }
 
 #endif

@@ -15,7 +15,7 @@
 #undef UNROLL
 #define UNROLL
 
-enum { STRIP = LANES, TILE = 2, ATTEND_Q = 1, ATTEND_V = 1 };
+enum { STRIP = LANES, TILE = 2, WORD_TILE = 2, ATTEND_Q = 1, ATTEND_V = 1 };
 
 struct v16 {
 	float f[LANES];
@@ -151,6 +151,15 @@ INLINE void v16_store_low_bytes(int8_t *p, struct v16 z)
 		p[i] = (int8_t)(uint8_t)f32_bits(z.f[i]);
 }
 
+/* The whole numbers that MAGIC was added to, columns 0 to 15 and 16 to 31 of a block, in their places among words. */
+INLINE void v16_store_words(int16_t *p, struct v16 lo, struct v16 hi)
+{
+	foreach (i, LANES) {
+		p[word_place(i)] = (int16_t)(uint16_t)f32_bits(lo.f[i]);
+		p[word_place(LANES + i)] = (int16_t)(uint16_t)f32_bits(hi.f[i]);
+	}
+}
+
 INLINE float v16_sum(struct v16 a)
 {
 	for (size_t half = LANES / 2; half; half /= 2)
@@ -189,6 +198,11 @@ INLINE struct strip strip_load_f16(const uint8_t *p)
 	return r;
 }
 
+INLINE struct strip strip_load(const float *p)
+{
+	return (struct strip){ v16_load(p) };
+}
+
 INLINE struct strip strip_mul(struct strip a, struct strip b)
 {
 	return (struct strip){ v16_mul(a.v, b.v) };
@@ -217,7 +231,7 @@ INLINE struct strip strip_of_ints(const int32_t *sum, int32_t correction)
  * The products of one packed block with the blocks of `rows` rows of activations, x[t * stride], as whole numbers:
  * sum of (weight - offset) * q. `high` holds the fifth bits, or is NULL.
  */
-INLINE void dot_nibbles(const uint8_t *w, const uint8_t *high, size_t lane, const struct xblock *x, size_t stride,
+INLINE void dot_nibbles(const uint8_t *w, const uint8_t *high, size_t lane, const struct xbytes *x, size_t stride,
 			size_t rows, int32_t offset, struct strip *ret)
 {
 	(void)lane;
@@ -238,7 +252,7 @@ INLINE void dot_nibbles(const uint8_t *w, const uint8_t *high, size_t lane, cons
 	}
 }
 
-INLINE void dot_bytes(const uint8_t *w, size_t lane, const struct xblock *x, size_t stride, size_t rows,
+INLINE void dot_bytes(const uint8_t *w, size_t lane, const struct xbytes *x, size_t stride, size_t rows,
 		      struct strip *ret)
 {
 	(void)lane;
@@ -250,6 +264,82 @@ INLINE void dot_bytes(const uint8_t *w, size_t lane, const struct xblock *x, siz
 				sum[i / 4] += (int8_t)w[64 * j + i] * x->q[4 * j + i % 4];
 		ret[t] = strip_of_ints(sum, 0);
 	}
+}
+
+/* Two columns of each lane of a strip. */
+struct words {
+	int16_t w[LANES][2];
+};
+
+/* A whole number for each lane of a strip. */
+struct sums {
+	int32_t n[LANES];
+};
+
+INLINE struct words words_load(const int16_t *p)
+{
+	struct words r;
+
+	memcpy(&r, p, sizeof(r));
+	return r;
+}
+
+INLINE void words_store(int16_t *p, struct words x)
+{
+	memcpy(p, &x, sizeof(x));
+}
+
+/* A quarter of a block of four bits, `w` at the strip's first byte, in the order of word_place(). */
+INLINE void words_of_nibbles(const uint8_t *w, struct words *ret)
+{
+	foreach (k, 4)
+		foreach (i, 2 * LANES)
+			ret[k].w[i / 2][i % 2] = (int16_t)(w[2 * i + k / 2] >> k % 2 * 4 & 15);
+}
+
+/* Adds 16 where bit j + 4k of the word of `high` is set. */
+INLINE void words_add_fifth(const uint8_t *high, size_t j, struct words *ret)
+{
+	foreach (k, 4)
+		foreach (i, 2 * LANES)
+			ret[k].w[i / 2][i % 2] |= (int16_t)((high[2 * i + k / 2] >> (k % 2 * 4 + j) & 1) << 4);
+}
+
+/* Bytes of a strip: columns 0 and 2 of each lane to even, 1 and 3 to odd. */
+INLINE void words_of_bytes(const uint8_t *w, struct words *even, struct words *odd)
+{
+	foreach (i, 2 * LANES) {
+		even->w[i / 2][i % 2] = (int8_t)w[2 * i];
+		odd->w[i / 2][i % 2] = (int8_t)w[2 * i + 1];
+	}
+}
+
+INLINE struct words words_sub(struct words x, int16_t n)
+{
+	foreach (i, 2 * LANES)
+		x.w[i / 2][i % 2] = (int16_t)(x.w[i / 2][i % 2] - n);
+	return x;
+}
+
+INLINE struct sums sums_set1(int32_t n)
+{
+	struct sums r;
+
+	foreach (i, LANES)
+		r.n[i] = n;
+	return r;
+}
+
+/* sum + products with the pair at x, the same for every lane. */
+INLINE void sums_add(struct sums *sum, struct words w, const int16_t *x)
+{
+	foreach (i, LANES)
+		sum->n[i] += w.w[i][0] * x[0] + w.w[i][1] * x[1];
+}
+
+INLINE struct strip strip_of_sums(struct sums s)
+{
+	return strip_of_ints(s.n, 0);
 }
 
 #endif

@@ -91,40 +91,44 @@ static void gate_row(const float *x, size_t width, float *y)
 		store_some(y + whole, rest, gated(load_some(x + whole, rest), load_some(x + width + whole, rest)));
 }
 
-/* One plane of a block: rounds lo and hi times `inverse` of d, and leaves in them what d * q leaves over. */
-INLINE void quantize_plane(struct v16 *lo, struct v16 *hi, float inverse, float d, struct xblock *ret)
+/*
+ * A block's whole numbers plus MAGIC, and its scale. A block whose largest value is below 2^-100 is zero: the inverse
+ * of its scale might not be finite.
+ */
+INLINE void quantize_block(const float *x, float most, struct v16 z[2], float *d, float *ds, int32_t *sum)
 {
-	struct v16 magic = v16_set1(MAGIC), by = v16_set1(inverse), back = v16_set1(-d);
-	struct v16 a = v16_fma(*lo, by, magic), b = v16_fma(*hi, by, magic);
+	struct v16 lo = v16_load(x), hi = v16_load(x + LANES), magic = v16_set1(MAGIC);
+	float largest = v16_largest(v16_max(v16_abs(lo), v16_abs(hi)));
+	bool zero = largest < 0x1p-100f;
+	struct v16 by = v16_set1(zero ? 0.0f : most / largest);
 
-	v16_store_low_bytes(ret->q, a);
-	v16_store_low_bytes(ret->q + LANES, b);
-	a = v16_sub(a, magic);
-	b = v16_sub(b, magic);
-	*lo = v16_fma(a, back, *lo);
-	*hi = v16_fma(b, back, *hi);
-	ret->d = d;
-	ret->sum = (int32_t)v16_sum(v16_add(a, b)); /* whole numbers: exact in any order */
-	ret->ds = d * (float)ret->sum;
-	ret->unused = 0;
+	z[0] = v16_fma(lo, by, magic);
+	z[1] = v16_fma(hi, by, magic);
+	*d = zero ? 0.0f : largest / most;
+	*sum = (int32_t)v16_sum(v16_add(v16_sub(z[0], magic), v16_sub(z[1], magic))); /* exact in any order */
+	*ds = *d * (float)*sum;
 }
 
-/* A block whose largest value is below 2^-100 is zero: the inverse of its scale might not be finite. */
-static void quantize_row(const float *x, size_t cols, size_t planes, struct xblock *ret)
+static void bytes_row(const float *x, size_t cols, struct xbytes *ret)
 {
-	const size_t blocks = cols / BLOCK;
+	struct v16 z[2];
 
-	for (size_t b = 0; b < blocks; b++, x += BLOCK, ret++) {
-		struct v16 lo = v16_load(x), hi = v16_load(x + LANES);
-		float largest = v16_largest(v16_max(v16_abs(lo), v16_abs(hi)));
-		bool zero = largest < 0x1p-100f;
-		float inverse = zero ? 0.0f : 127.0f / largest, d = zero ? 0.0f : largest / 127.0f;
+	for (size_t b = 0; b < cols / BLOCK; b++, x += BLOCK, ret++) {
+		quantize_block(x, 127, z, &ret->d, &ret->ds, &ret->sum);
+		v16_store_low_bytes(ret->q, z[0]);
+		v16_store_low_bytes(ret->q + LANES, z[1]);
+		ret->unused = 0;
+	}
+}
 
-		quantize_plane(&lo, &hi, inverse, d, ret);
-		if (planes == 1)
-			continue;
-		quantize_plane(&lo, &hi, inverse * 254.0f, d / 254.0f, ret + blocks);
-		ret->ds += ret[blocks].ds;
+static void words_row(const float *x, size_t cols, struct xwords *ret)
+{
+	struct v16 z[2];
+
+	for (size_t b = 0; b < cols / BLOCK; b++, x += BLOCK, ret++) {
+		quantize_block(x, WORD_MOST, z, &ret->d, &ret->ds, &ret->sum);
+		v16_store_words(ret->q, z[0], z[1]);
+		ret->unused = 0;
 	}
 }
 

@@ -1,0 +1,204 @@
+/*
+ * Products with activations in 15 bits (precision "exact"): pairs of words, added up in 32 bits. What is said of a type
+ * is how a quarter of its block becomes words, and its scales.
+ *
+ * A few rows of activations meet weights that are unpacked to registers. For more, a stretch of a group's blocks is
+ * unpacked once to a panel that stays in the first cache, and all rows pass over it: so the speed of a prompt hardly
+ * depends on the type. The whole numbers are the same either way, and so is the order of the blocks.
+ */
+#ifndef CPU_TILE_WORDS_H
+#define CPU_TILE_WORDS_H
+
+/* Blocks of a panel, and rows of activations from which on it pays to unpack to one. */
+enum { PANEL_BLOCKS = 16, PANEL_FROM = 4 };
+
+/* Quarters of a block, words of a quarter, and strips of a group. */
+enum { QUARTERS = 4, QUARTER_WORDS = 4, STRIPS = LANES / STRIP };
+
+struct panel {
+	_Alignas(64) int16_t w[PANEL_BLOCKS][QUARTERS * QUARTER_WORDS][2 * LANES];
+	_Alignas(64) float d[PANEL_BLOCKS][LANES], m[PANEL_BLOCKS][LANES];
+};
+
+INLINE bool has_min(enum dtype type)
+{
+	return type == DTYPE_Q4_1 || type == DTYPE_Q5_1;
+}
+
+/* What is taken off a weight as it is stored. */
+INLINE int16_t offset_of(enum dtype type)
+{
+	return type == DTYPE_Q4_0 ? 8 : type == DTYPE_Q5_0 ? 16 : 0;
+}
+
+/* Quarter j of a block of a strip that begins at `lane`, its offset not taken off. */
+INLINE void unpack_quarter(enum dtype type, const uint8_t *block, size_t lane, size_t j, struct words *ret)
+{
+	const bool five = type == DTYPE_Q5_0 || type == DTYPE_Q5_1;
+	const uint8_t *high = block + (has_min(type) ? 4 : 2) * LANES, *q = (five ? high + 64 : high) + 4 * lane;
+
+	if (type == DTYPE_Q8_0) {
+		words_of_bytes(q + 64 * j, &ret[0], &ret[2]);
+		words_of_bytes(q + 64 * (j + 4), &ret[1], &ret[3]);
+		return;
+	}
+	words_of_nibbles(q + 64 * j, ret);
+	if (five)
+		words_add_fifth(high + 4 * lane, j, ret);
+}
+
+INLINE struct strip block_scale(const uint8_t *block, size_t lane)
+{
+	return strip_load_f16(block + 2 * lane);
+}
+
+INLINE struct strip block_min(const uint8_t *block, size_t lane)
+{
+	return strip_load_f16(block + 2 * LANES + 2 * lane);
+}
+
+INLINE void words_block(enum dtype type, const uint8_t *block, size_t lane, const struct xwords *x, size_t stride,
+			size_t rows, struct strip *acc)
+{
+	struct strip d = block_scale(block, lane);
+	struct sums sum[PANEL_FROM];
+	struct words w[QUARTER_WORDS];
+
+	foreach (t, rows)
+		sum[t] = sums_set1(-offset_of(type) * x[t * stride].sum);
+	foreach (j, QUARTERS) {
+		unpack_quarter(type, block, lane, j, w);
+		foreach (k, QUARTER_WORDS)
+			foreach (t, rows)
+				sums_add(&sum[t], w[k], x[t * stride].q + 8 * j + 2 * k);
+	}
+	foreach (t, rows)
+		acc[t] = strip_fma(strip_mul(d, strip_set1(x[t * stride].d)), strip_of_sums(sum[t]), acc[t]);
+	if (!has_min(type))
+		return;
+	foreach (t, rows)
+		acc[t] = strip_fma(block_min(block, lane), strip_set1(x[t * stride].ds), acc[t]);
+}
+
+/* Fewer than PANEL_FROM rows; the strips go side by side, so that the weights are read in order. */
+INLINE void group_words(enum dtype type, const struct tile *t, size_t g, size_t row, size_t rows)
+{
+	const size_t blocks = t->w->cols / BLOCK, block_bytes = t->w->group_bytes / blocks;
+	const uint8_t *group = group_at(t, g);
+	const struct xwords *x = t->xw + row * blocks;
+	_Alignas(64) float out[PANEL_FROM][LANES];
+	struct strip acc[STRIPS][PANEL_FROM];
+
+	foreach (s, STRIPS)
+		foreach (i, rows)
+			acc[s][i] = strip_set1(0);
+	for (size_t b = 0; b < blocks; b++)
+		foreach (s, STRIPS)
+			words_block(type, group + b * block_bytes, s * STRIP, x + b, blocks, rows, acc[s]);
+	foreach (s, STRIPS)
+		foreach (i, rows)
+			strip_store(out[i] + s * STRIP, acc[s][i]);
+	put_group(t, g, row, rows, out[0]);
+}
+
+INLINE void fill_panel(enum dtype type, const uint8_t *group, size_t block_bytes, size_t first, size_t blocks,
+		       struct panel *p)
+{
+	for (size_t b = 0; b < blocks; b++) {
+		const uint8_t *block = group + (first + b) * block_bytes;
+
+		foreach (s, STRIPS) {
+			for (size_t j = 0; j < QUARTERS; j++) {
+				struct words w[QUARTER_WORDS];
+
+				unpack_quarter(type, block, s * STRIP, j, w);
+				foreach (k, QUARTER_WORDS)
+					words_store(p->w[b][QUARTER_WORDS * j + k] + 2 * s * STRIP,
+						    offset_of(type) ? words_sub(w[k], offset_of(type)) : w[k]);
+			}
+			strip_store(p->d[b] + s * STRIP, block_scale(block, s * STRIP));
+			if (has_min(type))
+				strip_store(p->m[b] + s * STRIP, block_min(block, s * STRIP));
+		}
+	}
+}
+
+/* `blocks` blocks of a panel against `rows` rows; what they add up to goes to acc[rows][LANES]. */
+INLINE void panel_rows(bool min, const struct panel *p, size_t blocks, const struct xwords *x, size_t stride,
+		       float *acc, size_t row, size_t rows)
+{
+	x += row * stride;
+	acc += row * LANES;
+	for (size_t b = 0; b < blocks; b++, x++) {
+		struct sums sum[STRIPS][WORD_TILE];
+
+		foreach (s, STRIPS)
+			foreach (t, rows)
+				sum[s][t] = sums_set1(0);
+		foreach (k, QUARTERS * QUARTER_WORDS) {
+			struct words w[STRIPS];
+
+			foreach (s, STRIPS)
+				w[s] = words_load(p->w[b][k] + 2 * s * STRIP);
+			foreach (t, rows)
+				foreach (s, STRIPS)
+					sums_add(&sum[s][t], w[s], x[t * stride].q + 2 * k);
+		}
+		foreach (t, rows)
+			foreach (s, STRIPS) {
+				float *to = acc + t * LANES + s * STRIP;
+				struct strip d =
+					strip_mul(strip_load(p->d[b] + s * STRIP), strip_set1(x[t * stride].d));
+				struct strip a = strip_fma(d, strip_of_sums(sum[s][t]), strip_load(to));
+
+				if (min)
+					a = strip_fma(strip_load(p->m[b] + s * STRIP), strip_set1(x[t * stride].ds), a);
+				strip_store(to, a);
+			}
+	}
+}
+
+static void panel_min(const struct panel *p, size_t blocks, const struct xwords *x, size_t stride, float *acc, size_t n)
+{
+	EACH_ROWS(WORD_TILE, n, panel_rows, true, p, blocks, x, stride, acc);
+}
+
+static void panel_plain(const struct panel *p, size_t blocks, const struct xwords *x, size_t stride, float *acc,
+			size_t n)
+{
+	EACH_ROWS(WORD_TILE, n, panel_rows, false, p, blocks, x, stride, acc);
+}
+
+INLINE void group_panels(enum dtype type, const struct tile *t, size_t g)
+{
+	const size_t blocks = t->w->cols / BLOCK, block_bytes = t->w->group_bytes / blocks;
+	_Alignas(64) float acc[TILE_ROWS * LANES];
+	struct panel p;
+
+	memset(acc, 0, t->n * LANES * sizeof(*acc));
+	for (size_t b = 0; b < blocks; b += PANEL_BLOCKS) {
+		size_t n = blocks - b < PANEL_BLOCKS ? blocks - b : PANEL_BLOCKS;
+
+		fill_panel(type, group_at(t, g), block_bytes, b, n, &p);
+		(has_min(type) ? panel_min : panel_plain)(&p, n, t->xw + b, blocks, acc, t->n);
+	}
+	put_group(t, g, 0, t->n, acc);
+}
+
+#define WORDS_FUNCTION(type, name)                                                                                     \
+	static void words_##name(const struct tile *t)                                                                 \
+	{                                                                                                              \
+		for (size_t g = 0; g < t->groups; g++)                                                                 \
+			if (t->n < PANEL_FROM)                                                                         \
+				EACH_ROWS(PANEL_FROM - 1, t->n, group_words, type, t, g);                              \
+			else                                                                                           \
+				group_panels(type, t, g);                                                              \
+	}
+
+WORDS_FUNCTION(DTYPE_Q4_0, q4_0)
+WORDS_FUNCTION(DTYPE_Q4_1, q4_1)
+WORDS_FUNCTION(DTYPE_Q5_0, q5_0)
+WORDS_FUNCTION(DTYPE_Q5_1, q5_1)
+WORDS_FUNCTION(DTYPE_Q8_0, q8_0)
+
+#endif
