@@ -1,7 +1,7 @@
 /*
  * Attention of some queries over some pages, without a sum across lanes: in the product with the keys lanes are tokens
  * (dimension after dimension), in the product with the values they are dimensions (token after token). A page gives a
- * partial softmax; pages are merged in ascending order:
+ * partial softmax; pages are merged in ascending order within a span, and spans likewise:
  *
  *	max' = larger of max and page's max, a = e^(max - max'), b = e^(page's max - max')
  *	sum' = fma(page's sum, b, sum * a), likewise each value
@@ -265,24 +265,46 @@ INLINE void merge_one(struct partial *r, float *o, const struct partial *page, c
 	}
 }
 
-static void merge_page(const struct looker *l, size_t n, struct attend_scratch *s, size_t padded)
+/* Up to LANES queries, both of whose results are not empty. */
+static void merge_some(const size_t *query, size_t n, struct partial *to, float *to_o, const struct partial *from,
+		       const float *from_o, size_t padded)
 {
-	for (size_t first = 0; first < n; first += LANES) {
-		float max[LANES] = { 0 }, page_max[LANES] = { 0 }, a[LANES], b[LANES];
-		size_t count = n - first < LANES ? n - first : LANES;
+	float max[LANES] = { 0 }, from_max[LANES] = { 0 }, a[LANES], b[LANES];
 
-		for (size_t i = 0; i < count; i++) {
-			max[i] = s->merged[l[first + i].query].max;
-			page_max[i] = s->page[l[first + i].query].max;
-		}
-		merge_factors(max, page_max, a, b);
-		for (size_t i = 0; i < count; i++) {
-			size_t q = l[first + i].query;
-
-			merge_one(&s->merged[q], s->o + q * padded, &s->page[q], s->page_o + q * padded, a[i], b[i],
-				  padded);
-		}
+	for (size_t i = 0; i < n; i++) {
+		max[i] = to[query[i]].max;
+		from_max[i] = from[query[i]].max;
 	}
+	merge_factors(max, from_max, a, b);
+	for (size_t i = 0; i < n; i++) {
+		size_t q = query[i];
+
+		merge_one(&to[q], to_o + q * padded, &from[q], from_o + q * padded, a[i], b[i], padded);
+	}
+}
+
+/* Merges what is not empty of `from`, the results of all queries, into `to`. */
+static void merge_all(struct partial *to, float *to_o, const struct partial *from, const float *from_o, size_t queries,
+		      size_t padded)
+{
+	size_t some[LANES], n = 0;
+
+	for (size_t q = 0; q < queries; q++) {
+		if (from[q].sum == 0.0f)
+			continue;
+		if (to[q].sum == 0.0f) {
+			to[q] = from[q];
+			memcpy(to_o + q * padded, from_o + q * padded, padded * sizeof(*to_o));
+			continue;
+		}
+		some[n++] = q;
+		if (n < LANES)
+			continue;
+		merge_some(some, n, to, to_o, from, from_o, padded);
+		n = 0;
+	}
+	if (n > 0)
+		merge_some(some, n, to, to_o, from, from_o, padded);
 }
 
 /* A logit without a value joins the softmax; NULL: there is none. */
@@ -308,33 +330,39 @@ INLINE void finish(const struct partial *r, const float *o, size_t head_size, fl
 		y[i] = o[i] * inverse;
 }
 
-/* Pages of one query, each [max, sum, .., values]; those that it does not see have sum 0. */
-static void merge_pages(const float *partials, size_t pages, size_t stride, size_t head_size, const float *sink,
+/* Spans of one query, each [max, sum, .., values]; those that it does not see have sum 0. */
+static void merge_spans(const float *partials, size_t spans, size_t stride, size_t head_size, const float *sink,
 			float *y)
 {
 	size_t padded = round_lanes(head_size);
 	_Alignas(64) float o[HEAD_SIZE_MAX] = { 0 };
 	struct partial all = { -INFINITY, 0 };
 
-	for (size_t first = 0; first < pages; first += LANES) {
-		float max[LANES] = { 0 }, page_max[LANES] = { 0 }, a[LANES], b[LANES], most = all.max;
-		size_t count = pages - first < LANES ? pages - first : LANES;
+	for (size_t first = 0; first < spans; first += LANES) {
+		float max[LANES] = { 0 }, span_max[LANES] = { 0 }, a[LANES], b[LANES], most = all.max;
+		size_t count = spans - first < LANES ? spans - first : LANES;
 
 		for (size_t i = 0; i < count; i++) {
 			const float *p = partials + (first + i) * stride;
 
 			max[i] = most;
-			page_max[i] = p[0];
+			span_max[i] = p[0];
 			if (p[1] != 0.0f)
 				most = most > p[0] ? most : p[0];
 		}
-		merge_factors(max, page_max, a, b);
+		merge_factors(max, span_max, a, b);
 		for (size_t i = 0; i < count; i++) {
 			const float *p = partials + (first + i) * stride;
-			const struct partial page = { p[0], p[1] };
+			const struct partial span = { p[0], p[1] };
 
-			if (page.sum != 0.0f)
-				merge_one(&all, o, &page, p + PARTIAL_VALUES, a[i], b[i], padded);
+			if (span.sum == 0.0f)
+				continue;
+			if (all.sum != 0.0f) {
+				merge_one(&all, o, &span, p + PARTIAL_VALUES, a[i], b[i], padded);
+				continue;
+			}
+			all = span;
+			memcpy(o, p + PARTIAL_VALUES, padded * sizeof(*o));
 		}
 	}
 	merge_sink(&all, o, sink, padded);
@@ -371,80 +399,97 @@ static void rotate_queries(const struct attend_part *p, int run, struct attend_s
 	}
 }
 
-static void keep_partials(const struct attend_part *p, size_t page, const struct looker *l, size_t n,
-			  const struct attend_scratch *s)
+static void keep_partials(const struct attend_part *p, size_t span, const struct attend_scratch *s)
 {
-	size_t padded = round_lanes(p->op->shape->head_size), pages = p->partial_pages;
+	size_t padded = round_lanes(p->op->shape->head_size);
 
 	for (size_t i = 0; i < p->queries; i++) {
-		float *to = p->partials + (i * pages + page) * p->partial_stride;
+		float *to = p->partials + (i * p->partial_spans + span) * p->partial_stride;
 
-		to[0] = -INFINITY;
-		to[1] = 0;
-	}
-	for (size_t i = 0; i < n; i++) {
-		float *to = p->partials + (l[i].query * pages + page) * p->partial_stride;
-
-		to[0] = s->page[l[i].query].max;
-		to[1] = s->page[l[i].query].sum;
-		memcpy(to + PARTIAL_VALUES, s->page_o + l[i].query * padded, padded * sizeof(float));
+		to[0] = s->span[i].max;
+		to[1] = s->span[i].sum;
+		if (to[1] != 0.0f)
+			memcpy(to + PARTIAL_VALUES, s->span_o + i * padded, padded * sizeof(float));
 	}
 }
 
-static void attend_page(const struct attend_part *p, int run, size_t index, struct attend_scratch *s)
+static void clear_partials(struct partial *p, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		p[i] = (struct partial){ -INFINITY, 0 };
+}
+
+static void attend_page(const struct attend_part *p, int run, int64_t page, struct attend_scratch *s)
 {
 	const struct attend *op = p->op;
-	size_t row, head, n = 0, before = 0, size = op->shape->head_size;
+	size_t row, head, n = 0, size = op->shape->head_size;
 	struct looker lookers[QUERIES];
 	struct page_view view;
 	const uint8_t *keys;
-	int64_t page;
 
-	for (int r = 0; r < run; r++)
-		before += (size_t)p->pages.count[r];
-	page = p->pages.first[run] + (int64_t)(index - before);
 	for (size_t i = 0; i < p->queries; i++) {
 		struct looker l = { i, sees_page(part_row(p, i, &row, &head), run, page) };
 
 		if (l.sees.lo < l.sees.hi)
 			lookers[n++] = l;
 	}
-	if (n > 0) {
-		keys = page_keys(&op->rows[p->row].tables[run], page, op->pages, op->layer, p->kv_head);
-		view_page(lookers, n, s, size, keys, keys + page_values(op->pages), op->pages->type, &view);
-		(view.half ? look_f16 : look_f32)(lookers, n, s, size, &view);
-	}
-	if (p->partials)
-		keep_partials(p, index, lookers, n, s);
-	else
-		merge_page(lookers, n, s, round_lanes(size));
+	if (n == 0)
+		return;
+	if (n < p->queries)
+		clear_partials(s->page, p->queries);
+	keys = page_keys(&op->rows[p->row].tables[run], page, op->pages, op->layer, p->kv_head);
+	view_page(lookers, n, s, size, keys, keys + page_values(op->pages), op->pages->type, &view);
+	(view.half ? look_f16 : look_f32)(lookers, n, s, size, &view);
+	merge_all(s->span, s->span_o, s->page, s->page_o, p->queries, round_lanes(size));
 }
 
-static void attend_part(const struct attend_part *p, struct attend_scratch *s)
+/* The pages of a span, `number` in its run, that any of the queries sees. */
+static void attend_span(const struct attend_part *p, int run, int64_t number, struct attend_scratch *s)
+{
+	int64_t first = p->pages.first[run], past = first + p->pages.count[run];
+
+	clear_partials(s->span, p->queries);
+	for (int64_t page = number * SPAN; page < (number + 1) * SPAN; page++)
+		if (page >= first && page < past)
+			attend_page(p, run, page, s);
+}
+
+static void finish_part(const struct attend_part *p, struct attend_scratch *s)
 {
 	const struct head_shape *h = p->op->shape;
-	size_t padded = round_lanes(h->head_size), end = p->page + p->page_count, first = 0, row, head;
+	size_t padded = round_lanes(h->head_size), row, head;
 
-	memset(s->o, 0, p->queries * padded * sizeof(float));
-	for (size_t i = 0; i < p->queries; i++)
-		s->merged[i] = (struct partial){ -INFINITY, 0 };
-	for (int run = 0; run < RUNS; run++) {
-		size_t past = first + (size_t)p->pages.count[run];
-
-		if (first < end && past > p->page && past > first)
-			rotate_queries(p, run, s);
-		for (size_t i = first > p->page ? first : p->page; i < past && i < end; i++)
-			attend_page(p, run, i, s);
-		first = past;
-	}
-	if (p->partials)
-		return;
 	for (size_t i = 0; i < p->queries; i++) {
 		part_row(p, i, &row, &head);
+		if (s->merged[i].sum == 0.0f)
+			memset(s->o + i * padded, 0, padded * sizeof(*s->o));
 		merge_sink(&s->merged[i], s->o + i * padded, p->op->sinks ? p->op->sinks + head : NULL, padded);
 		finish(&s->merged[i], s->o + i * padded, h->head_size,
 		       p->op->y + (row * h->heads + head) * h->head_size);
 	}
+}
+
+static void attend_part(const struct attend_part *p, struct attend_scratch *s)
+{
+	size_t padded = round_lanes(p->op->shape->head_size), end = p->span + p->span_count, first = 0;
+
+	clear_partials(s->merged, p->queries);
+	for (int run = 0; run < RUNS; run++) {
+		size_t spans = list_spans(&p->pages, run), past = first + spans;
+
+		if (first < end && past > p->span && spans > 0)
+			rotate_queries(p, run, s);
+		for (size_t i = first > p->span ? first : p->span; i < past && i < end; i++) {
+			attend_span(p, run, p->pages.first[run] / SPAN + (int64_t)(i - first), s);
+			if (p->partials)
+				keep_partials(p, i, s);
+			else
+				merge_all(s->merged, s->o, s->span, s->span_o, p->queries, padded);
+		}
+		first = past;
+	}
+	if (!p->partials)
+		finish_part(p, s);
 }
 
 #endif

@@ -140,35 +140,52 @@ struct partial {
 	float max, sum;
 };
 
+/*
+ * Pages of a run whose results are merged before they join the others: those whose numbers divided by this are equal,
+ * so that the tree of merging does not tell who else was served, nor how many threads there are.
+ */
+enum { SPAN = 4 };
+
 /* A worker's own memory for attention. */
 struct attend_scratch {
 	_Alignas(64) float q[QUERIES * HEAD_SIZE_MAX];	    /* rotated and scaled */
 	_Alignas(64) float o[QUERIES * HEAD_SIZE_MAX];	    /* merged so far */
+	_Alignas(64) float span_o[QUERIES * HEAD_SIZE_MAX]; /* of this span */
 	_Alignas(64) float page_o[QUERIES * HEAD_SIZE_MAX]; /* of this page alone */
 	_Alignas(64) float s[QUERIES * PAGE_TOKENS];	    /* scores, then probabilities */
 	_Alignas(64) float k[HEAD_SIZE_MAX * PAGE_TOKENS], v[PAGE_TOKENS * HEAD_SIZE_MAX]; /* in F32 */
-	struct partial merged[QUERIES], page[QUERIES];
+	struct partial merged[QUERIES], span[QUERIES], page[QUERIES];			   /* sum 0: nothing yet */
 };
 
+/* The pages that any row of a tile sees, by run. Their spans are numbered in this order, from 0. */
+struct page_list {
+	int64_t first[RUNS], count[RUNS];
+};
+
+static inline size_t list_spans(const struct page_list *l, int run)
+{
+	int64_t first = l->first[run], last = first + l->count[run] - 1;
+
+	return l->count[run] <= 0 ? 0 : (size_t)(last / SPAN - first / SPAN + 1);
+}
+
 /*
- * A piece of attention: queries of one KV head and one conversation, on a stretch of the pages that any of them sees.
+ * A piece of attention: queries of one KV head and one conversation, on a stretch of the spans that any of them sees.
  * Query i of the rows from `row` on is head kv_head * (heads / kv_heads) + i % (heads / kv_heads) of row row + i /
  * that.
  */
 struct attend_part {
 	const struct attend *op;
 	size_t row, kv_head;
-	size_t query, queries; /* counted from `row`'s first of this KV head */
-	struct page_list {
-		int64_t first[RUNS], count[RUNS];
-	} pages;		 /* by run, all that the queries see */
-	size_t page, page_count; /* the stretch of that list */
+	size_t query, queries;	 /* counted from `row`'s first of this KV head */
+	struct page_list pages;	 /* all that the queries see */
+	size_t span, span_count; /* the stretch */
 	/*
-	 * NULL: the stretch is the whole list, and the result goes to op->y. Else each page's result is kept, at
-	 * [query][page of the list][partial_stride] floats: max, sum, (14 unused), values.
+	 * NULL: the stretch is all of them, and the result goes to op->y. Else each span's result is kept, at
+	 * [query][span][partial_stride] floats: max, sum, (14 unused), values.
 	 */
 	float *partials;
-	size_t partial_stride, partial_pages;
+	size_t partial_stride, partial_spans;
 };
 
 enum { PARTIAL_VALUES = LANES };
@@ -177,7 +194,7 @@ enum { PARTIAL_VALUES = LANES };
 struct attend_tile {
 	size_t row, rows;
 	struct page_list pages;
-	size_t page_count;
+	size_t span_count;
 	size_t piece;	 /* its first */
 	size_t partials; /* where its partial results begin, in floats */
 };
@@ -193,8 +210,8 @@ struct isa {
 	/* Row `row` of op, one KV head. */
 	void (*store)(const struct store *op, size_t row, size_t kv_head);
 	void (*attend)(const struct attend_part *p, struct attend_scratch *s);
-	/* Merges the pages' partial results of one query, and its head's sink if any, and writes y[head_size]. */
-	void (*merge)(const float *partials, size_t pages, size_t stride, size_t head_size, const float *sink,
+	/* Merges the spans' partial results of one query, and its head's sink if any, and writes y[head_size]. */
+	void (*merge)(const float *partials, size_t spans, size_t stride, size_t head_size, const float *sink,
 		      float *y);
 };
 

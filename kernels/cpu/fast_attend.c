@@ -1,23 +1,23 @@
 /*
  * How attention is cut into pieces. Rows of one conversation that stand together make a tile, which shares the reading
  * of its pages. A piece is a tile and a KV head, with all its pages; or, when that would leave threads idle (one
- * conversation decoding), a stretch of the pages, whose results are kept page by page and merged afterwards in the same
- * order in which a whole piece merges them: the result does not tell how it was cut.
+ * conversation decoding), some of its spans, whose results are kept and merged afterwards in the same order in which a
+ * whole piece merges them: the result does not tell how it was cut.
  */
 #include <assert.h>
 
 #include "cpu.h"
 
-/* Pages of a piece at most, when the pages are split. */
-enum { SPAN = 8 };
+/* Spans of a piece at most, when they are split. */
+enum { PIECE_SPANS = 2 };
 
 struct attend_run {
 	const struct device *d;
 	const struct attend *op;
 	size_t tiles;
 	size_t ratio;  /* heads that share a KV head */
-	size_t span;   /* pages a piece; 0: all, not split */
-	size_t stride; /* floats of a page's result for a query */
+	size_t spans;  /* a piece; 0: all, not split */
+	size_t stride; /* floats of a span's result for a query */
 };
 
 static size_t divide_up(size_t a, size_t b)
@@ -28,7 +28,7 @@ static size_t divide_up(size_t a, size_t b)
 /* The pages that any of the tile's rows sees. */
 static void list_pages(const struct attend *op, struct attend_tile *t)
 {
-	t->page_count = 0;
+	t->span_count = 0;
 	for (int run = 0; run < RUNS; run++) {
 		int64_t first = 0, past = 0;
 
@@ -43,7 +43,7 @@ static void list_pages(const struct attend *op, struct attend_tile *t)
 		}
 		t->pages.first[run] = first;
 		t->pages.count[run] = past - first;
-		t->page_count += (size_t)(past - first);
+		t->span_count += list_spans(&t->pages, run);
 	}
 }
 
@@ -69,15 +69,15 @@ static size_t number_pieces(const struct attend_run *r)
 
 	for (size_t i = 0; i < r->tiles; i++) {
 		r->d->tiles[i].piece = pieces;
-		pieces += kv_heads * (r->span ? divide_up(r->d->tiles[i].page_count, r->span) : 1);
+		pieces += kv_heads * (r->spans ? divide_up(r->d->tiles[i].span_count, r->spans) : 1);
 	}
 	return pieces;
 }
 
-/* Splits the pages when whole tiles do not keep the threads busy and the partial results have room. */
-static void plan_span(struct attend_run *r)
+/* Splits the spans when whole tiles do not keep the threads busy and the partial results have room. */
+static void plan_spans(struct attend_run *r)
 {
-	size_t kv_heads = r->op->shape->kv_heads, threads = (size_t)pool_threads(r->d->pool), pages = 0, floats = 0;
+	size_t kv_heads = r->op->shape->kv_heads, threads = (size_t)pool_threads(r->d->pool), spans = 0, floats = 0;
 
 	if (threads == 1 || r->tiles * kv_heads >= 4 * threads)
 		return;
@@ -85,13 +85,13 @@ static void plan_span(struct attend_run *r)
 		struct attend_tile *t = &r->d->tiles[i];
 
 		t->partials = floats;
-		floats += t->rows * r->ratio * kv_heads * t->page_count * r->stride;
-		pages += t->page_count * kv_heads;
+		floats += t->rows * r->ratio * kv_heads * t->span_count * r->stride;
+		spans += t->span_count * kv_heads;
 	}
-	if (pages < 2 || floats > PARTIAL_FLOATS)
+	if (spans < 2 || floats > PARTIAL_FLOATS)
 		return;
-	r->span = pages / (threads * 8);
-	r->span = r->span < 1 ? 1 : r->span > SPAN ? SPAN : r->span;
+	r->spans = spans / (threads * 8);
+	r->spans = r->spans < 1 ? 1 : r->spans > PIECE_SPANS ? PIECE_SPANS : r->spans;
 }
 
 /* The tile that a piece belongs to. */
@@ -113,30 +113,29 @@ static const struct attend_tile *tile_of_piece(const struct attend_run *r, size_
 /* Where the partial results of a tile's queries of one KV head begin. */
 static float *tile_partials(const struct attend_run *r, const struct attend_tile *t, size_t kv_head)
 {
-	return r->d->partials + t->partials + kv_head * t->rows * r->ratio * t->page_count * r->stride;
+	return r->d->partials + t->partials + kv_head * t->rows * r->ratio * t->span_count * r->stride;
 }
 
 static void attend_piece(void *arg, size_t piece, int worker)
 {
 	const struct attend_run *r = arg;
 	const struct attend_tile *t = tile_of_piece(r, piece);
-	size_t spans = r->span ? divide_up(t->page_count, r->span) : 1, queries = t->rows * r->ratio;
-	size_t span = (piece - t->piece) % spans;
+	size_t cuts = r->spans ? divide_up(t->span_count, r->spans) : 1, queries = t->rows * r->ratio;
 	struct attend_part p = { .op = r->op,
 				 .row = t->row,
-				 .kv_head = (piece - t->piece) / spans,
+				 .kv_head = (piece - t->piece) / cuts,
 				 .pages = t->pages,
-				 .page = span * r->span,
-				 .page_count = t->page_count,
+				 .span = (piece - t->piece) % cuts * r->spans,
+				 .span_count = t->span_count,
 				 .partial_stride = r->stride,
-				 .partial_pages = t->page_count };
+				 .partial_spans = t->span_count };
 
-	if (r->span)
-		p.page_count = t->page_count - p.page < r->span ? t->page_count - p.page : r->span;
+	if (r->spans)
+		p.span_count = t->span_count - p.span < r->spans ? t->span_count - p.span : r->spans;
 	for (p.query = 0; p.query < queries; p.query += QUERIES) {
 		p.queries = queries - p.query < QUERIES ? queries - p.query : QUERIES;
-		if (r->span)
-			p.partials = tile_partials(r, t, p.kv_head) + p.query * t->page_count * r->stride;
+		if (r->spans)
+			p.partials = tile_partials(r, t, p.kv_head) + p.query * t->span_count * r->stride;
 		r->d->isa->attend(&p, &r->d->attend[worker]);
 	}
 }
@@ -147,9 +146,9 @@ static void merge_tile(const struct attend_run *r, const struct attend_tile *t)
 
 	for (size_t i = 0; i < t->rows * h->heads; i++) {
 		size_t row = i / h->heads, head = i % h->heads, query = row * r->ratio + head % r->ratio;
-		const float *from = tile_partials(r, t, head / r->ratio) + query * t->page_count * r->stride;
+		const float *from = tile_partials(r, t, head / r->ratio) + query * t->span_count * r->stride;
 
-		r->d->isa->merge(from, t->page_count, r->stride, h->head_size,
+		r->d->isa->merge(from, t->span_count, r->stride, h->head_size,
 				 r->op->sinks ? r->op->sinks + head : NULL,
 				 r->op->y + ((t->row + row) * h->heads + head) * h->head_size);
 	}
@@ -163,8 +162,8 @@ void fast_attend(struct device *d, const struct attend *op)
 	assert(op->n <= d->max_rows && h->head_size <= HEAD_SIZE_MAX && h->heads % h->kv_heads == 0);
 	r.stride = PARTIAL_VALUES + round_lanes(h->head_size);
 	r.tiles = make_tiles(op, r.ratio, d->tiles);
-	plan_span(&r);
+	plan_spans(&r);
 	pool_run(d->pool, attend_piece, &r, number_pieces(&r));
-	for (size_t i = 0; r.span && i < r.tiles; i++)
+	for (size_t i = 0; r.spans && i < r.tiles; i++)
 		merge_tile(&r, &d->tiles[i]);
 }

@@ -5,7 +5,7 @@
 #define ISA_TABLE(isa_name)                                                                                            \
 	{                                                                                                              \
 		.name = isa_name, .bytes = bytes_row, .words = words_row, .matmul = tile_any, .norm = norm_row,        \
-		.gate = gate_row, .store = store_row, .attend = attend_part, .merge = merge_pages,                     \
+		.gate = gate_row, .store = store_row, .attend = attend_part, .merge = merge_spans,                     \
 	}
 
 #endif
