@@ -69,16 +69,27 @@ struct device_options {
 	enum precision precision; /* of the fast backends; the reference has but one */
 };
 
-/* y[n][sum of rows] (+)= x[n][cols] * W^T for matrices that share their input (such as q, k and v); y_stride in floats.
+/* What becomes of the rows of a product's input first, in the pass that quantizes them. */
+enum input {
+	INPUT_PLAIN,
+	INPUT_NORM, /* x / sqrt(mean(x^2) + eps) * norm (RMSNorm) */
+	INPUT_GATE, /* silu(g) * u, where a row of x is [2 * cols], g then u (SwiGLU) */
+};
+
+/* y[n][sum of rows] (+)= input(x)[n][cols] * W^T for matrices that share their input (such as q, k and v); y_stride in
+ * floats; y and x do not overlap.
  */
 struct matmul {
 	const struct weight *const *w; /* host; all of equal cols; their rows stand side by side in y */
 	size_t weights;
-	const float *x; /* [n][cols], dense */
+	const float *x; /* [n][cols], dense; [n][2 * cols] with INPUT_GATE */
 	size_t n;
 	float *y;
 	size_t y_stride;
 	bool add; /* y += instead of y = */
+	enum input input;
+	const float *norm; /* [cols], with INPUT_NORM */
+	float eps;
 };
 
 /*
@@ -192,13 +203,11 @@ struct backend {
 		       float *angle);
 	/* y[n][cols] = rows `token` (host, each < rows) of the file's matrix, dequantized, times scale. */
 	void (*embed)(struct device *d, const struct tensor *t, const int32_t *token, size_t n, float scale, float *y);
-	/* y = x / sqrt(mean(x^2) + eps) * w, row by row; y may be x. (RMSNorm) */
+	/* y = x / sqrt(mean(x^2) + eps) * w, row by row; y may be x. (RMSNorm, where no product follows) */
 	void (*norm)(struct device *d, const float *x, size_t n, size_t width, const float *w, float eps, float *y);
 	void (*matmul)(struct device *d, const struct matmul *op);
 	void (*store)(struct device *d, const struct store *op);
 	void (*attend)(struct device *d, const struct attend *op);
-	/* y[n][width] = silu(g) * u where x[n][2*width] holds g then u. */
-	void (*gate)(struct device *d, const float *x, size_t n, size_t width, float *y);
 	/* y[i] = x[index[i]], i < count; host: index. */
 	void (*gather)(struct device *d, const float *x, size_t width, const int32_t *index, size_t count, float *y);
 };

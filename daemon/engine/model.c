@@ -57,6 +57,7 @@ struct model {
 	struct arena *arena;
 	struct pass pass;
 	float *key_angles, *query_angles, *logits;
+	float *last; /* [max_logits][width]: what the last layer left of the rows that want logits */
 	float *host_logits;
 	struct batch batch;
 };
@@ -242,11 +243,10 @@ static int open_buffers(struct model *m, struct err *e)
 		size_t floats;
 	} list[] = {
 		{ &m->pass.x, n * width },
-		{ &m->pass.h, n * width },
+		{ &m->last, m->o.max_logits * width },
 		{ &m->pass.qkv, n * (q + 2 * kv) },
 		{ &m->pass.att, n * q },
 		{ &m->pass.pair, n * 2 * ff },
-		{ &m->pass.act, n * ff },
 		{ &m->key_angles, n * 2 * s->head.rotated },
 		{ &m->query_angles, n * RUNS * s->head.rotated },
 		{ &m->logits, m->o.max_logits * vocab },
@@ -354,8 +354,8 @@ int model_open(const struct model_options *o, struct model **ret, struct err *e)
 
 static void close_device(struct model *m)
 {
-	float *const buffers[] = { m->pass.x,	m->pass.h,     m->pass.qkv,	m->pass.att, m->pass.pair,
-				   m->pass.act, m->key_angles, m->query_angles, m->logits,   m->output_norm };
+	float *const buffers[] = { m->pass.x,	  m->last,	   m->pass.qkv, m->pass.att,   m->pass.pair,
+				   m->key_angles, m->query_angles, m->logits,	m->output_norm };
 
 	arena_free(m->arena);
 	m->b->weight_free(m->d, m->output);
@@ -482,7 +482,9 @@ static void run(struct model *m)
 	const struct shape *s = &m->shape;
 	const size_t n = m->batch.n, wanted = m->batch.wanted, width = (size_t)s->width, vocab = (size_t)m->info.vocab;
 	const struct weight *output = m->output;
-	const struct matmul op = { &output, 1, m->pass.h, wanted, m->logits, vocab, false };
+	const struct matmul op = {
+		.w = &output, .weights = 1, .x = m->last, .n = wanted, .y = m->logits, .y_stride = vocab
+	};
 
 	b->angles(m->d, m->batch.key_at[0], n * 2, s->inv_freq, s->head.rotated, m->key_angles);
 	b->angles(m->d, m->batch.query_at[0], n * RUNS, s->inv_freq, s->head.rotated, m->query_angles);
@@ -491,8 +493,8 @@ static void run(struct model *m)
 	m->arch->run(&m->w, m->layers, &m->pass);
 	if (wanted == 0)
 		return;
-	b->gather(m->d, m->pass.x, width, m->batch.wants, wanted, m->pass.h);
-	b->norm(m->d, m->pass.h, wanted, width, m->output_norm, s->eps, m->pass.h);
+	b->gather(m->d, m->pass.x, width, m->batch.wants, wanted, m->last);
+	b->norm(m->d, m->last, wanted, width, m->output_norm, s->eps, m->last);
 	b->matmul(m->d, &op);
 	b->read(m->d, m->host_logits, m->logits, wanted * vocab * sizeof(*m->logits));
 }

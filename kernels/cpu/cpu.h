@@ -227,7 +227,9 @@ struct device {
 	bool fast;	   /* activations in bytes, not words */
 	struct xbytes *xb; /* [max_rows][widest / BLOCK]; NULL until a weight wants it, like xw */
 	struct xwords *xw;
+	float *xf; /* [max_rows][widest], what became of the input of weights that are not blocked; or NULL */
 	size_t widest;
+	float *row;		       /* [threads][widest], between the steps of preparing a row */
 	struct attend_scratch *attend; /* one a thread */
 	float *partials;	       /* PARTIAL_FLOATS */
 	struct attend_tile *tiles;     /* [max_rows] */
@@ -262,7 +264,6 @@ void fast_norm(struct device *d, const float *x, size_t n, size_t width, const f
 void fast_matmul(struct device *d, const struct matmul *op);
 void fast_store(struct device *d, const struct store *op);
 void fast_attend(struct device *d, const struct attend *op);
-void fast_gate(struct device *d, const float *x, size_t n, size_t width, float *y);
 
 /* The members of a `struct backend` that all CPU backends share, and those of the ones that have an isa. */
 #define CPU_OPS                                                                                                        \
@@ -272,7 +273,7 @@ void fast_gate(struct device *d, const float *x, size_t n, size_t width, float *
 
 #define FAST_OPS                                                                                                       \
 	CPU_OPS, .page_type = DTYPE_F16, .weight_new = fast_weight_new, .norm = fast_norm, .matmul = fast_matmul,      \
-		 .store = fast_store, .attend = fast_attend, .gate = fast_gate
+		 .store = fast_store, .attend = fast_attend
 
 /* One page of a run as one row sees it: its tokens lo .. hi-1; none when lo >= hi. */
 struct sight {

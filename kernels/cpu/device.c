@@ -84,6 +84,8 @@ void cpu_close(struct device *d)
 	pool_free(d->pool);
 	free(d->xb);
 	free(d->xw);
+	free(d->xf);
+	free(d->row);
 	free(d->attend);
 	free(d->tiles);
 	cpu_unmap(d->partials, PARTIAL_FLOATS * sizeof(float));

@@ -34,25 +34,36 @@ static void pack_piece(void *arg, size_t piece, int worker)
 		pack_group(r->t, g, r->w->data + g * r->w->group_bytes);
 }
 
-/* Scratch for the quantized activations of the widest matrix. */
-static int widen(struct device *d, size_t cols, struct err *e)
+/* Gives *buffer at least `bytes` bytes; what was there is lost. */
+static int grow(void **buffer, size_t bytes, struct err *e)
 {
-	size_t each = d->fast ? sizeof(struct xbytes) : sizeof(struct xwords),
-	       bytes = d->max_rows * (cols / BLOCK) * each;
-	void *x;
+	void *p = aligned_alloc(64, (bytes + 63) / 64 * 64);
 
-	if (cols <= d->widest)
-		return 0;
-	x = aligned_alloc(64, (bytes + 63) / 64 * 64);
-	if (!x)
-		return err_set(e, SINK_ENOMEM, "There is no memory for %zu bytes of quantized activations.", bytes);
-	free(d->fast ? (void *)d->xb : (void *)d->xw);
-	if (d->fast)
-		d->xb = x;
-	else
-		d->xw = x;
-	d->widest = cols;
+	if (!p)
+		return err_set(e, SINK_ENOMEM, "There is no memory for %zu bytes of activations.", bytes);
+	free(*buffer);
+	*buffer = p;
 	return 0;
+}
+
+/* Scratch for the input of a weight: sized for the widest so far, of the kinds that have been wanted. */
+static int widen(struct device *d, const struct tensor *t, struct err *e)
+{
+	const size_t widest = t->cols > d->widest ? t->cols : d->widest, rows = d->max_rows, blocks = widest / BLOCK;
+	const bool wider = widest > d->widest, blocked = type_is_blocked(t->type);
+	int rc = 0;
+
+	if (wider)
+		rc = grow((void **)&d->row, (size_t)pool_threads(d->pool) * round_lanes(widest) * sizeof(*d->row), e);
+	if (rc == 0 && (blocked && d->fast ? wider || !d->xb : wider && d->xb))
+		rc = grow((void **)&d->xb, rows * blocks * sizeof(*d->xb), e);
+	if (rc == 0 && (blocked && !d->fast ? wider || !d->xw : wider && d->xw))
+		rc = grow((void **)&d->xw, rows * blocks * sizeof(*d->xw), e);
+	if (rc == 0 && (!blocked ? wider || !d->xf : wider && d->xf))
+		rc = grow((void **)&d->xf, rows * widest * sizeof(*d->xf), e);
+	if (rc == 0)
+		d->widest = widest;
+	return rc;
 }
 
 int fast_weight_new(struct device *d, const struct tensor *t, struct weight **ret, struct err *e)
@@ -61,8 +72,8 @@ int fast_weight_new(struct device *d, const struct tensor *t, struct weight **re
 	struct pack_run r;
 	int rc = weight_check(t, e);
 
-	if (rc == 0 && type_is_blocked(t->type))
-		rc = widen(d, t->cols, e);
+	if (rc == 0)
+		rc = widen(d, t, e);
 	if (rc != 0)
 		return rc;
 	w = calloc(1, sizeof(*w));
@@ -86,71 +97,88 @@ int fast_weight_new(struct device *d, const struct tensor *t, struct weight **re
 	return 0;
 }
 
-struct rows_run {
-	const struct isa *isa;
-	const float *x, *w;
-	size_t n, width, rows; /* `rows` a piece */
-	float eps;
-	float *y;
-	struct xbytes *xb;
-	struct xwords *xw;
-};
-
-static void run_rows(struct device *d, void (*fn)(void *arg, size_t piece, int worker), struct rows_run *r)
+/* Rows a piece of an operation that takes `width` numbers of each. */
+static size_t rows_a_piece(size_t width)
 {
-	r->isa = d->isa;
-	r->rows = divide_up(ROW_PIECE, r->width ? r->width : 1);
-	pool_run(d->pool, fn, r, divide_up(r->n, r->rows));
+	return divide_up(ROW_PIECE, width ? width : 1);
 }
 
-#define EACH_ROW(r, piece) for (size_t i = (piece) * (r)->rows; i < ((piece) + 1) * (r)->rows && i < (r)->n; i++)
+struct norm_run {
+	const struct isa *isa;
+	const float *x, *w;
+	size_t n, width;
+	float eps;
+	float *y;
+};
 
 static void norm_piece(void *arg, size_t piece, int worker)
 {
-	const struct rows_run *r = arg;
+	const struct norm_run *r = arg;
+	size_t rows = rows_a_piece(r->width), end = (piece + 1) * rows;
 
 	(void)worker;
-	EACH_ROW(r, piece)
-	r->isa->norm(r->x + i * r->width, r->width, r->w, r->eps, r->y + i * r->width);
-}
-
-static void gate_piece(void *arg, size_t piece, int worker)
-{
-	const struct rows_run *r = arg;
-
-	(void)worker;
-	EACH_ROW(r, piece)
-	r->isa->gate(r->x + i * 2 * r->width, r->width, r->y + i * r->width);
-}
-
-static void quantize_piece(void *arg, size_t piece, int worker)
-{
-	const struct rows_run *r = arg;
-
-	(void)worker;
-	EACH_ROW(r, piece)
-	{
-		const size_t at = i * (r->width / BLOCK);
-
-		if (r->xb)
-			r->isa->bytes(r->x + i * r->width, r->width, r->xb + at);
-		else
-			r->isa->words(r->x + i * r->width, r->width, r->xw + at);
-	}
+	for (size_t i = piece * rows; i < end && i < r->n; i++)
+		r->isa->norm(r->x + i * r->width, r->width, r->w, r->eps, r->y + i * r->width);
 }
 
 void fast_norm(struct device *d, const float *x, size_t n, size_t width, const float *w, float eps, float *y)
 {
-	struct rows_run r = { .x = x, .w = w, .n = n, .width = width, .eps = eps, .y = y };
+	struct norm_run r = { d->isa, x, w, n, width, eps, y };
 
-	run_rows(d, norm_piece, &r);
+	pool_run(d->pool, norm_piece, &r, divide_up(n, rows_a_piece(width)));
 }
 
-void fast_gate(struct device *d, const float *x, size_t n, size_t width, float *y)
-{
-	struct rows_run r = { .x = x, .n = n, .width = width, .y = y };
+/* The kinds of input that a product's weights want. */
+struct prepare_run {
+	const struct device *d;
+	const struct matmul *op;
+	size_t cols;
+	bool floats, bytes, words;
+};
 
-	run_rows(d, gate_piece, &r);
+static void prepare_row(const struct prepare_run *r, size_t i, float *row)
+{
+	const struct isa *isa = r->d->isa;
+	const struct matmul *op = r->op;
+	const float *x = op->x + i * r->cols * (op->input == INPUT_GATE ? 2 : 1);
+	const size_t at = i * (r->cols / BLOCK);
+
+	if (op->input != INPUT_PLAIN && r->floats)
+		row = r->d->xf + i * r->cols;
+	if (op->input == INPUT_NORM)
+		isa->norm(x, r->cols, op->norm, op->eps, row);
+	else if (op->input == INPUT_GATE)
+		isa->gate(x, r->cols, row);
+	if (op->input != INPUT_PLAIN)
+		x = row;
+	if (r->bytes)
+		isa->bytes(x, r->cols, r->d->xb + at);
+	if (r->words)
+		isa->words(x, r->cols, r->d->xw + at);
+}
+
+static void prepare_piece(void *arg, size_t piece, int worker)
+{
+	const struct prepare_run *r = arg;
+	size_t rows = rows_a_piece(r->cols), end = (piece + 1) * rows;
+
+	for (size_t i = piece * rows; i < end && i < r->op->n; i++)
+		prepare_row(r, i, r->d->row + (size_t)worker * round_lanes(r->cols));
+}
+
+static void prepare(struct device *d, const struct matmul *op)
+{
+	struct prepare_run r = { .d = d, .op = op, .cols = op->w[0]->cols };
+
+	for (size_t i = 0; i < op->weights; i++) {
+		bool blocked = type_is_blocked(op->w[i]->type);
+
+		r.floats |= !blocked;
+		r.bytes |= blocked && d->fast;
+		r.words |= blocked && !d->fast;
+	}
+	if (r.bytes || r.words || op->input != INPUT_PLAIN)
+		pool_run(d->pool, prepare_piece, &r, divide_up(op->n, rows_a_piece(r.cols)));
 }
 
 struct matmul_run {
@@ -182,7 +210,7 @@ static void matmul_piece(void *arg, size_t piece, int worker)
 	t = (struct tile){ .w = op->w[i],
 			   .group = chunk,
 			   .groups = op->w[i]->groups - chunk < r->groups ? op->w[i]->groups - chunk : r->groups,
-			   .x = op->x + row * op->w[i]->cols,
+			   .x = (op->input == INPUT_PLAIN ? op->x : r->d->xf) + row * op->w[i]->cols,
 			   .n = op->n - row < TILE_ROWS ? op->n - row : TILE_ROWS,
 			   .y = op->y + row * op->y_stride + column + chunk * LANES,
 			   .y_stride = op->y_stride,
@@ -212,22 +240,15 @@ static size_t groups_a_piece(const struct device *d, const struct matmul *op, si
 void fast_matmul(struct device *d, const struct matmul *op)
 {
 	struct matmul_run r = { d, op, 1, divide_up(op->n, TILE_ROWS) };
-	bool quantized = false;
 	size_t pieces = 0;
 
 	assert(op->n <= d->max_rows);
 	if (op->n == 0 || op->weights == 0)
 		return;
 	r.groups = groups_a_piece(d, op, r.row_tiles);
-	for (size_t i = 0; i < op->weights; i++) {
-		quantized |= type_is_blocked(op->w[i]->type);
+	for (size_t i = 0; i < op->weights; i++)
 		pieces += divide_up(op->w[i]->groups, r.groups) * r.row_tiles;
-	}
-	if (quantized) {
-		struct rows_run q = { .x = op->x, .n = op->n, .width = op->w[0]->cols, .xb = d->xb, .xw = d->xw };
-
-		run_rows(d, quantize_piece, &q);
-	}
+	prepare(d, op);
 	pool_run(d->pool, matmul_piece, &r, pieces);
 }
 

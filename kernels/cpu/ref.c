@@ -36,13 +36,31 @@ static size_t row_bytes(enum dtype type, size_t cols)
 	return cols / info->block * info->bytes;
 }
 
+/* Room for what becomes of the input of the widest weight. */
+static int widen(struct device *d, size_t cols, struct err *e)
+{
+	float *x;
+
+	if (cols <= d->widest)
+		return 0;
+	x = calloc(d->max_rows * cols, sizeof(*x));
+	if (!x)
+		return err_set(e, SINK_ENOMEM, "There is no memory for %zu rows of %zu activations.", d->max_rows,
+			       cols);
+	free(d->xf);
+	d->xf = x;
+	d->widest = cols;
+	return 0;
+}
+
 /* The weight is the file's bytes as they are. */
 static int weight_new(struct device *d, const struct tensor *t, struct weight **ret, struct err *e)
 {
 	struct weight *w;
 	int rc = weight_check(t, e);
 
-	(void)d;
+	if (rc == 0)
+		rc = widen(d, t->cols, e);
 	if (rc != 0)
 		return rc;
 	w = calloc(1, sizeof(*w));
@@ -116,18 +134,6 @@ static void matmul_piece(void *arg, size_t piece, int worker)
 	}
 }
 
-static void matmul(struct device *d, const struct matmul *op)
-{
-	float *y = op->y;
-
-	for (size_t i = 0; i < op->weights; i++) {
-		struct product p = { op, op->w[i], y };
-
-		pool_run(d->pool, matmul_piece, &p, (op->w[i]->rows + PIECE_ROWS - 1) / PIECE_ROWS);
-		y += op->w[i]->rows;
-	}
-}
-
 static void norm(struct device *d, const float *x, size_t n, size_t width, const float *w, float eps, float *y)
 {
 	(void)d;
@@ -142,12 +148,31 @@ static void norm(struct device *d, const float *x, size_t n, size_t width, const
 	}
 }
 
-static void gate(struct device *d, const float *x, size_t n, size_t width, float *y)
+static void gate(const float *x, size_t n, size_t width, float *y)
 {
-	(void)d;
 	for (size_t i = 0; i < n; i++, x += 2 * width, y += width)
 		for (size_t c = 0; c < width; c++)
 			y[c] = x[c] / (1 + expf(-x[c])) * x[width + c];
+}
+
+static void matmul(struct device *d, const struct matmul *op)
+{
+	const size_t cols = op->weights ? op->w[0]->cols : 0;
+	struct matmul plain = *op;
+	float *y = op->y;
+
+	if (op->input == INPUT_NORM)
+		norm(d, op->x, op->n, cols, op->norm, op->eps, d->xf);
+	else if (op->input == INPUT_GATE)
+		gate(op->x, op->n, cols, d->xf);
+	if (op->input != INPUT_PLAIN)
+		plain.x = d->xf;
+	for (size_t i = 0; i < op->weights; i++) {
+		struct product p = { &plain, op->w[i], y };
+
+		pool_run(d->pool, matmul_piece, &p, (op->w[i]->rows + PIECE_ROWS - 1) / PIECE_ROWS);
+		y += op->w[i]->rows;
+	}
 }
 
 static void rotate(const struct head_shape *h, const float *x, const float *angles, float *y)
@@ -289,5 +314,4 @@ const struct backend backend_ref = {
 	.matmul = matmul,
 	.store = store,
 	.attend = attend,
-	.gate = gate,
 };

@@ -113,52 +113,62 @@ static void free_model(struct model *m)
 	free(m->memory);
 }
 
-static void product(const struct model *m, const struct weight *w, const float *x, size_t n, float *y, size_t rows,
-		    bool add)
+static void product(const struct model *m, const struct weight *w, struct matmul op)
 {
 	const struct weight *const list[] = { w };
-	struct matmul op = { list, 1, x, n, y, rows, add };
 
+	op.w = list;
+	op.weights = 1;
 	m->b->matmul(m->d, &op);
 }
 
 static void do_qkv(const struct model *m, int layer, size_t n)
 {
-	product(m, m->layer[layer].qkv, m->x, n, m->wide, QKV, false);
+	product(m, m->layer[layer].qkv,
+		(struct matmul){ .x = m->x,
+				 .n = n,
+				 .y = m->wide,
+				 .y_stride = QKV,
+				 .input = INPUT_NORM,
+				 .norm = m->norm,
+				 .eps = 1e-5f });
 }
 
 static void do_o(const struct model *m, int layer, size_t n)
 {
-	product(m, m->layer[layer].o, m->x, n, m->y, WIDTH, true);
+	product(m, m->layer[layer].o, (struct matmul){ .x = m->x, .n = n, .y = m->y, .y_stride = WIDTH, .add = true });
 }
 
 static void do_gate_up(const struct model *m, int layer, size_t n)
 {
-	product(m, m->layer[layer].gate_up, m->x, n, m->wide, 2 * INNER, false);
+	product(m, m->layer[layer].gate_up,
+		(struct matmul){ .x = m->x,
+				 .n = n,
+				 .y = m->wide,
+				 .y_stride = 2 * INNER,
+				 .input = INPUT_NORM,
+				 .norm = m->norm,
+				 .eps = 1e-5f });
 }
 
 static void do_down(const struct model *m, int layer, size_t n)
 {
-	product(m, m->layer[layer].down, m->x, n, m->y, WIDTH, true);
+	product(m, m->layer[layer].down,
+		(struct matmul){
+			.x = m->wide, .n = n, .y = m->y, .y_stride = WIDTH, .add = true, .input = INPUT_GATE });
 }
 
 static void do_out(const struct model *m, int layer, size_t n)
 {
 	(void)n;
 	if (layer == 0)
-		product(m, m->out, m->x, 1, m->logits, VOCABULARY, false);
+		product(m, m->out, (struct matmul){ .x = m->x, .n = 1, .y = m->logits, .y_stride = VOCABULARY });
 }
 
 static void do_norm(const struct model *m, int layer, size_t n)
 {
 	(void)layer;
 	m->b->norm(m->d, m->y, n, WIDTH, m->norm, 1e-5f, m->x);
-}
-
-static void do_gate(const struct model *m, int layer, size_t n)
-{
-	(void)layer;
-	m->b->gate(m->d, m->wide, n, INNER, m->x);
 }
 
 static void do_store(const struct model *m, int layer, size_t n)
@@ -178,14 +188,11 @@ static void do_attend(const struct model *m, int layer, size_t n)
 /* All of a step, but for the embedding, the angles and the choice of a token. */
 static void do_step(const struct model *m, int layer, size_t n)
 {
-	do_norm(m, layer, n);
 	do_qkv(m, layer, n);
 	do_store(m, layer, n);
 	do_attend(m, layer, n);
 	do_o(m, layer, n);
-	do_norm(m, layer, n);
 	do_gate_up(m, layer, n);
-	do_gate(m, layer, n);
 	do_down(m, layer, n);
 	if (layer == LAYERS - 1)
 		do_out(m, 0, n);
@@ -204,7 +211,6 @@ static const struct line {
 	{ "down 576x1536 q4_1", do_down, INNER *WIDTH * 0.625, INNER *WIDTH, LAYERS },
 	{ "out 49152x576 q8_0", do_out, VOCABULARY *WIDTH * 1.0625, VOCABULARY *WIDTH, 1 },
 	{ "norm 576", do_norm, 0, 0, LAYERS },
-	{ "gate 1536", do_gate, 0, 0, LAYERS },
 	{ "store", do_store, 0, 0, LAYERS },
 	{ "attend 1024", do_attend, 2.0 * WINDOW *KV_HEADS *HEAD * 2, 2.0 * WINDOW *HEADS *HEAD, LAYERS },
 	{ "step", do_step, 0, 0, 1 },

@@ -18,6 +18,7 @@ bool is_fast(const struct backend *b);
 void norm_is_what_the_definition_says(void **state);
 void gate_is_what_the_definition_says(void **state);
 void row_operations_repeat(void **state);
+void input_is_prepared_on_the_way(void **state);
 void copies_are_copies(void **state);
 void angles_are_taken_in_double(void **state);
 

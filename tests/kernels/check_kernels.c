@@ -94,7 +94,10 @@ static void multiply(const struct backend *b, struct device *d, const struct pro
 {
 	float *x = kit_upload(b, d, p->x + first * p->cols, n * p->cols);
 	float *to = kit_upload(b, d, p->y + first * p->stride, n * p->stride);
-	struct matmul op = { (const struct weight *const *)p->w, p->weights, x, n, to, p->stride, add };
+	const struct weight *const *w = (const struct weight *const *)p->w;
+	struct matmul op = {
+		.w = w, .weights = p->weights, .x = x, .n = n, .y = to, .y_stride = p->stride, .add = add
+	};
 
 	b->matmul(d, &op);
 	kit_download(b, d, to, y, n * p->stride);
@@ -314,6 +317,7 @@ static const struct {
 	{ "norm is what the definition says", norm_is_what_the_definition_says, false },
 	{ "gate is what the definition says", gate_is_what_the_definition_says, false },
 	{ "row operations repeat", row_operations_repeat, false },
+	{ "input is prepared on the way", input_is_prepared_on_the_way, false },
 	{ "copies are copies", copies_are_copies, false },
 	{ "angles are taken in double", angles_are_taken_in_double, false },
 	{ "store writes what the definition says", store_writes_what_the_definition_says, false },

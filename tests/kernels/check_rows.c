@@ -57,13 +57,24 @@ void norm_is_what_the_definition_says(void **state)
 	s->b->close(d);
 }
 
+/* A product's input with the unit matrix, which leaves it as it is. */
 static void gate(const struct backend *b, struct device *d, const float *x, size_t n, size_t width, float *y)
 {
 	float *from = kit_upload(b, d, x, n * 2 * width), *to = kit_upload(b, d, NULL, n * width);
+	float *unit = kit_floats(width * width);
+	const struct tensor t = { DTYPE_F32, width, width, unit };
+	struct matmul op = { .weights = 1, .x = from, .n = n, .y = to, .y_stride = width, .input = INPUT_GATE };
+	struct weight *w = NULL;
 
-	b->gate(d, from, n, width, to);
+	for (size_t i = 0; i < width; i++)
+		unit[i * width + i] = 1;
+	assert_int_equal(b->weight_new(d, &t, &w, NULL), 0);
+	op.w = (const struct weight *const *)&w;
+	b->matmul(d, &op);
 	kit_download(b, d, to, y, n * width);
 	b->buffer_free(d, from);
+	b->weight_free(d, w);
+	free(unit);
 }
 
 /* Also where e^-g is too large or too small for a float. */
@@ -129,6 +140,50 @@ void row_operations_repeat(void **state)
 	free(w);
 	free(want);
 	free(got);
+}
+
+/* A norm before a product gives what norm() and then the product give, for weights of every kind. */
+void input_is_prepared_on_the_way(void **state)
+{
+	enum { COLS = 96, MANY = 21, OUT = 33 };
+	static const enum dtype types[] = { DTYPE_F16, DTYPE_Q4_1, DTYPE_Q8_0 };
+	const struct subject *s = *state;
+	float *x = kit_floats(MANY * COLS), *w = kit_floats(COLS), *y = kit_floats(MANY * COLS);
+	struct kit_random r = { 9 };
+
+	kit_numbers(&r, x, MANY * COLS);
+	kit_numbers(&r, w, COLS);
+	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+		struct device *d = kit_open(s->b, 2, MANY);
+		float *from = kit_upload(s->b, d, x, MANY * COLS), *weight = kit_upload(s->b, d, w, COLS);
+		float *to = kit_upload(s->b, d, NULL, MANY * OUT), got[MANY * OUT], want[MANY * OUT];
+		struct tensor t = kit_tensor(&r, types[i], OUT, COLS);
+		struct matmul op = { .weights = 1, .x = from, .n = MANY, .y = to, .y_stride = OUT };
+		struct weight *packed = NULL;
+
+		assert_int_equal(s->b->weight_new(d, &t, &packed, NULL), 0);
+		op.w = (const struct weight *const *)&packed;
+		op.input = INPUT_NORM;
+		op.norm = weight;
+		op.eps = 1e-5f;
+		s->b->matmul(d, &op);
+		s->b->read(d, got, to, sizeof(got));
+		norm(s->b, d, x, MANY, COLS, w, y);
+		s->b->write(d, from, y, MANY * COLS * sizeof(*y));
+		op.input = INPUT_PLAIN;
+		s->b->matmul(d, &op);
+		s->b->read(d, want, to, sizeof(want));
+		kit_same_bits(got, want, MANY * OUT);
+		s->b->weight_free(d, packed);
+		s->b->buffer_free(d, from);
+		s->b->buffer_free(d, weight);
+		s->b->buffer_free(d, to);
+		s->b->close(d);
+		free((void *)t.data);
+	}
+	free(x);
+	free(w);
+	free(y);
 }
 
 static void check_embed(const struct backend *b, struct device *d, enum dtype type)

@@ -32,11 +32,9 @@ struct pass {
 	size_t n;
 	const float *key_angles, *query_angles; /* [n][2][rotated], [n][RUNS][rotated] */
 	float *x;				/* [n][width]: in, the embedded tokens; out, what the last layer left */
-	float *h;				/* [n][width] */
 	float *qkv;				/* [n][(heads + 2 * kv_heads) * head_size] */
 	float *att;				/* [n][heads * head_size] */
 	float *pair;				/* [n][2 * ff] */
-	float *act;				/* [n][ff] */
 };
 
 struct layer;

@@ -229,11 +229,10 @@ static int llama_load(struct weights *w, const struct shape *s, struct layer **r
 	return 0;
 }
 
-static void multiply(const struct weights *w, struct weight *const *by, size_t weights, const float *x, size_t n,
-		     float *y, size_t y_stride, bool add)
+static void multiply(const struct weights *w, struct weight *const *by, size_t weights, struct matmul op)
 {
-	const struct matmul op = { (const struct weight *const *)by, weights, x, n, y, y_stride, add };
-
+	op.w = (const struct weight *const *)by;
+	op.weights = weights;
 	w->b->matmul(w->d, &op);
 }
 
@@ -248,17 +247,25 @@ static void llama_run(const struct weights *w, const struct layer *l, const stru
 		const struct store store = { &s->head, p->pages, i, p->qkv, p->key_angles, p->rows, n };
 		const struct attend attend = { &s->head, p->pages, i,	   p->qkv,	 p->query_angles,
 					       p->rows,	 n,	   p->att, l->attn_sinks };
+		struct matmul in = { .x = p->x, .n = n, .input = INPUT_NORM, .eps = s->eps };
+		struct matmul out = { .n = n, .y = p->x, .y_stride = width, .add = true };
 
-		b->norm(w->d, p->x, n, width, l->attn_norm, s->eps, p->h);
-		multiply(w, l->qkv, 3, p->h, n, p->qkv, qkv, false);
+		in.norm = l->attn_norm;
+		in.y = p->qkv;
+		in.y_stride = qkv;
+		multiply(w, l->qkv, 3, in);
 		b->store(w->d, &store);
 		b->attend(w->d, &attend);
-		multiply(w, &l->attn_output, 1, p->att, n, p->x, width, true);
+		out.x = p->att;
+		multiply(w, &l->attn_output, 1, out);
 
-		b->norm(w->d, p->x, n, width, l->ffn_norm, s->eps, p->h);
-		multiply(w, l->gate_up, 2, p->h, n, p->pair, 2 * ff, false);
-		b->gate(w->d, p->pair, n, ff, p->act);
-		multiply(w, &l->ffn_down, 1, p->act, n, p->x, width, true);
+		in.norm = l->ffn_norm;
+		in.y = p->pair;
+		in.y_stride = 2 * ff;
+		multiply(w, l->gate_up, 2, in);
+		out.x = p->pair;
+		out.input = INPUT_GATE;
+		multiply(w, &l->ffn_down, 1, out);
 	}
 }
 
