@@ -98,7 +98,7 @@ static const struct option options[] = {
 	{ "--repeat", "R", "tr", NUMBER, AT(repeat), 1, 1000, 5, NULL, "timed rounds; the median is told (5)" },
 	{ "--kernels", "NAME", "pcsealtr", TEXT, AT(kernels), 0, 0, 0, "auto", "auto, or a backend by name (auto)" },
 	{ "--precision", "NAME", "pcsealtr", TEXT, AT(precision), 0, 0, 0, "exact",
-	  "of activations: exact, sixteen bits, or fast, eight (exact)" },
+	  "of activations: exact, fifteen bits, or fast, eight (exact)" },
 	{ "--threads", "T", "pcsealtr", NUMBER, AT(threads), 0, 1024, 0, NULL, "threads; 0: one a core (0)" },
 	{ "--kv", "TYPE", "pcsealtr", TEXT, AT(kv), 0, 0, 0, "auto",
 	  "keys and values as f16 or f32; auto: as the backend likes" },

@@ -25,7 +25,7 @@ const struct conf_row conf_rows[CONF_ROWS] = {
 	{ "kernels", 0, TEXT, false, FIELD(kernels), "auto", 0, 0, "NAME",
 	  "the arithmetic: auto, or a name that -t lists" },
 	{ "precision", 0, PRECISION, false, FIELD(precision), "exact", 0, 0, "NAME",
-	  "activations in sixteen bits (exact) or in eight (fast)" },
+	  "activations in fifteen bits (exact) or in eight (fast)" },
 	{ "cache", 0, SIZE, false, FIELD(cache), "2G", 1 << 20, 0x1p45, "SIZE",
 	  "most memory for the caches of all conversations" },
 	{ "policy", 0, POLICY, true, FIELD(policy), "sink:4,2044", 0, 0, "POLICY",

@@ -111,7 +111,7 @@ static void unpack(const struct backend *b, struct device *d, struct products *p
 }
 
 /* One result by the definition; `slack` is how far off its rounding may bring it. */
-static double product(const struct products *p, const float *x, size_t column, bool planes, double *slack)
+static double product(const struct products *p, const float *x, size_t column, bool words, double *slack)
 {
 	const struct tensor *t = p->t;
 	const struct dtype_info *info;
@@ -127,10 +127,10 @@ static double product(const struct products *p, const float *x, size_t column, b
 		size += (fabs((double)w[i]) + 1) * fabs((double)x[i]); /* q * d and m may cancel: each is larger */
 		for (size_t j = i; i % 32 == 0 && j < i + 32 && j < p->cols; j++)
 			largest = fmax(j == i ? 0 : largest, fabs((double)x[j]));
-		if (planes)
-			size += (fabs((double)w[i]) + 1) * largest; /* two planes round to a 64516th: 2 * 8e-6 */
+		if (words)
+			size += (fabs((double)w[i]) + 1) * largest; /* words round to a 32512th: 16e-6 */
 	}
-	*slack = size * (is_blocked(t->type) ? planes ? 16e-6 : 8e-6 : 2e-6) + 1e-5;
+	*slack = size * (is_blocked(t->type) ? words ? 16e-6 : 8e-6 : 2e-6) + 1e-5;
 	free(w);
 	return sum;
 }
