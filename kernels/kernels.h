@@ -201,9 +201,15 @@ struct backend {
 	/* angle[i][2k], [2k+1] = cos, sin of position[i] * inv_freq[k], taken in double; host: position, inv_freq. */
 	void (*angles)(struct device *d, const int64_t *position, size_t n, const double *inv_freq, size_t rotated,
 		       float *angle);
+<<<<<<< HEAD
 	/* y[n][cols] = rows `token` (host, each < rows) of the file's matrix, dequantized, times scale. */
 	void (*embed)(struct device *d, const struct tensor *t, const int32_t *token, size_t n, float scale, float *y);
 	/* y = x / sqrt(mean(x^2) + eps) * w, row by row; y may be x. (RMSNorm, where no product follows) */
+=======
+	/* y[n][cols] = rows `token` (host, each < rows) of the matrix that was packed, dequantized, times scale. */
+	void (*embed)(struct device *d, const struct weight *w, const int32_t *token, size_t n, float scale, float *y);
+	/* y = x / sqrt(mean(x^2) + eps) * w, row by row; y may be x. (RMSNorm) */
+>>>>>>> 4e6c8ff (engine: have weights in memory once, and in huge pages)
 	void (*norm)(struct device *d, const float *x, size_t n, size_t width, const float *w, float eps, float *y);
 	void (*matmul)(struct device *d, const struct matmul *op);
 	void (*store)(struct device *d, const struct store *op);

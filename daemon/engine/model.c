@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "arch/arch.h"
@@ -50,10 +51,9 @@ struct model {
 	struct shape shape;
 	struct page_shape pages;
 	struct weights w;
-	struct tensor embedding;
 	struct layer *layers;
 	float *output_norm;
-	struct weight *output;
+	struct weight *output, *embedding; /* often one and the same */
 	struct arena *arena;
 	struct pass pass;
 	float *key_angles, *query_angles, *logits;
@@ -78,6 +78,16 @@ static int check_options(struct model_options *o, struct err *e)
 	if (o->threads == 0)
 		o->threads = kernels_cores();
 	return 0;
+}
+
+/* Notes how long a phase took that began at *since, when the next one begins. */
+static void phase_ends(struct model *m, int phase, struct timespec *since)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	m->info.took[phase] = (double)(now.tv_sec - since->tv_sec) + (double)(now.tv_nsec - since->tv_nsec) * 1e-9;
+	*since = now;
 }
 
 /* The file's text for people to read: what is not printable ASCII becomes a question mark. */
@@ -211,25 +221,36 @@ static int open_device(struct model *m, struct err *e)
 	return 0;
 }
 
+/* A model whose embedding serves as output matrix has it in memory once. */
+static int open_embedding(struct model *m, struct err *e)
+{
+	const size_t vocab = (size_t)m->info.vocab, width = (size_t)m->shape.width;
+	struct tensor t;
+	const bool tied = gguf_tensor(m->g, "output.weight", &t, NULL) == SINK_ENOENT;
+	int r = weights_matrix(&m->w, tied ? "token_embd.weight" : "output.weight", vocab, width, &m->output, e);
+
+	m->info.matrix_elements = m->w.elements;
+	m->info.matrix_bytes = m->w.bytes;
+	if (!r && tied)
+		m->embedding = m->output;
+	else if (!r)
+		r = weights_matrix(&m->w, "token_embd.weight", vocab, width, &m->embedding, e);
+	return r;
+}
+
 static int open_weights(struct model *m, struct err *e)
 {
 	const size_t vocab = (size_t)m->info.vocab, width = (size_t)m->shape.width;
 	struct tensor t;
-	bool tied;
 	int r;
 
 	if ((r = weights_init(&m->w, m->g, m->b, m->d, e)) ||
-	    (r = weights_tensor(&m->w, "token_embd.weight", vocab, width, &m->embedding, e)) ||
+	    (r = weights_tensor(&m->w, "token_embd.weight", vocab, width, &t, e)) ||
 	    (r = m->arch->load(&m->w, &m->shape, &m->layers, e)) ||
-	    (r = weights_vector(&m->w, "output_norm.weight", width, &m->output_norm, e)))
+	    (r = weights_vector(&m->w, "output_norm.weight", width, &m->output_norm, e)) || (r = open_embedding(m, e)))
 		return r;
-	tied = gguf_tensor(m->g, "output.weight", &t, NULL) == SINK_ENOENT;
-	r = weights_matrix(&m->w, tied ? "token_embd.weight" : "output.weight", vocab, width, &m->output, e);
-	if (!r)
-		r = weights_all_used(&m->w, e);
+	r = weights_all_used(&m->w, e);
 	weights_release(&m->w);
-	if (!r)
-		tensor_touch(&m->embedding);
 	return r;
 }
 
@@ -315,22 +336,27 @@ static size_t stock_of(const struct model *m)
 }
 
 /* Memory for caches is brought in while the weights are packed, which leaves a core idle now and then. */
-static int open_engine(struct model *m, struct err *e)
+static int open_engine(struct model *m, struct timespec *since, struct err *e)
 {
 	int r;
 
 	if ((r = open_shape(m, e)) || (r = open_device(m, e)) || (r = open_arena(m, e)))
 		return r;
+	phase_ends(m, MODEL_DEVICE, since);
 	arena_warm(m->arena, stock_of(m));
-	if ((r = open_weights(m, e)) == 0)
+	r = open_weights(m, e);
+	phase_ends(m, MODEL_WEIGHTS, since);
+	if (!r)
 		r = open_buffers(m, e);
 	arena_warm_end(m->arena);
+	phase_ends(m, MODEL_BUFFERS, since);
 	return r;
 }
 
 int model_open(const struct model_options *o, struct model **ret, struct err *e)
 {
 	struct model_options checked = *o;
+	struct timespec since;
 	struct model *m;
 	int r = check_options(&checked, e);
 
@@ -340,9 +366,11 @@ int model_open(const struct model_options *o, struct model **ret, struct err *e)
 	if (!m)
 		return err_set(e, SINK_ENOMEM, "Out of memory for the model.");
 	m->o = checked;
+	clock_gettime(CLOCK_MONOTONIC, &since);
 	r = open_file(m, e);
+	phase_ends(m, MODEL_FILE, &since);
 	if (!r && !o->vocabulary_only)
-		r = open_engine(m, e);
+		r = open_engine(m, &since, e);
 	if (r) {
 		model_close(m);
 		return r;
@@ -358,6 +386,7 @@ static void close_device(struct model *m)
 				   m->key_angles, m->query_angles, m->logits,	m->output_norm };
 
 	arena_free(m->arena);
+	m->b->weight_free(m->d, m->embedding == m->output ? NULL : m->embedding);
 	m->b->weight_free(m->d, m->output);
 	for (size_t i = 0; i < sizeof(buffers) / sizeof(buffers[0]); i++)
 		m->b->buffer_free(m->d, buffers[i]);
@@ -488,7 +517,7 @@ static void run(struct model *m)
 
 	b->angles(m->d, m->batch.key_at[0], n * 2, s->inv_freq, s->head.rotated, m->key_angles);
 	b->angles(m->d, m->batch.query_at[0], n * RUNS, s->inv_freq, s->head.rotated, m->query_angles);
-	b->embed(m->d, &m->embedding, m->batch.token, n, s->embed_scale, m->pass.x);
+	b->embed(m->d, m->embedding, m->batch.token, n, s->embed_scale, m->pass.x);
 	m->pass.n = n;
 	m->arch->run(&m->w, m->layers, &m->pass);
 	if (wanted == 0)

@@ -36,6 +36,9 @@ struct model_options {
 	struct arena_files adopt; /* with `outlives`: those of an earlier process, or -1; the model's on success */
 };
 
+/* What opening a model consists of: the file with its vocabulary, the device and its threads, weights, buffers. */
+enum { MODEL_FILE, MODEL_DEVICE, MODEL_WEIGHTS, MODEL_BUFFERS, MODEL_PHASES };
+
 struct model_info {
 	char name[64]; /* general.name, or the file's name */
 	char path[256];
@@ -48,7 +51,9 @@ struct model_info {
 	int64_t context; /* trained length */
 	uint64_t bytes;	 /* of the file */
 	uint64_t parameters;
-	size_t token_bytes; /* of cache, a token */
+	size_t token_bytes;			/* of cache, a token */
+	uint64_t matrix_elements, matrix_bytes; /* that a step multiplies, the output matrix among them */
+	double took[MODEL_PHASES];		/* seconds that opening took */
 };
 
 /* SINK_ENOENT, SINK_EFORMAT (names tensor or key), SINK_EINVAL, SINK_ENOMEM, SINK_EDEVICE. */

@@ -13,7 +13,7 @@ int weights_init(struct weights *w, const struct gguf *g, const struct backend *
 
 	if (!used)
 		return err_set(e, SINK_ENOMEM, "Out of memory for a list of %zu tensors.", gguf_tensors(g));
-	*w = (struct weights){ g, b, d, used, 0 };
+	*w = (struct weights){ g, b, d, used, 0, 0, 0 };
 	return 0;
 }
 
@@ -55,17 +55,6 @@ static size_t tensor_bytes(const struct tensor *t)
 	return t->rows * (t->cols / info->block) * info->bytes;
 }
 
-void tensor_touch(const struct tensor *t)
-{
-	const size_t bytes = tensor_bytes(t), page = (size_t)sysconf(_SC_PAGESIZE);
-	const volatile char *at = t->data;
-
-	for (size_t i = 0; i < bytes; i += page)
-		(void)at[i];
-	if (bytes)
-		(void)at[bytes - 1];
-}
-
 /*
  * Takes the tensor's whole pages out of this process's resident memory; they stay in the system's cache of the file.
  * The map is of a file and read only, so nothing can be lost.
@@ -105,9 +94,12 @@ int weights_matrix(struct weights *w, const char *name, size_t rows, size_t cols
 
 	if (!r)
 		r = w->b->weight_new(w->d, &t, ret, e);
-	if (!r)
-		let_go(&t);
-	return r;
+	if (r)
+		return r;
+	w->elements += (uint64_t)rows * cols;
+	w->bytes += tensor_bytes(&t);
+	let_go(&t);
+	return 0;
 }
 
 int weights_vector(struct weights *w, const char *name, size_t size, float **ret, struct err *e)

@@ -19,6 +19,7 @@ struct weights {
 	struct device *d;
 	const void **used; /* the data of each tensor that was found */
 	size_t count;
+	uint64_t elements, bytes; /* of all matrices that were packed */
 };
 
 int weights_init(struct weights *w, const struct gguf *g, const struct backend *b, struct device *d, struct err *e);
@@ -38,8 +39,5 @@ int weights_vector(struct weights *w, const char *name, size_t size, float **ret
 
 /* Finds and checks a tensor without packing it. */
 int weights_tensor(struct weights *w, const char *name, size_t rows, size_t cols, struct tensor *ret, struct err *e);
-
-/* Brings a tensor that is read from the map for ever into memory now, so that resident memory does not grow later. */
-void tensor_touch(const struct tensor *t);
 
 #endif

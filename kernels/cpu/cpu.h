@@ -95,8 +95,9 @@ struct weight {
 	enum dtype type;
 	size_t rows, cols;
 	size_t groups, group_bytes;
-	uint8_t *data; /* mapped: page-aligned, `bytes` long */
+	uint8_t *data; /* page-aligned, `bytes` long */
 	size_t bytes;
+	struct slab *slab; /* that it lies in (device.c) */
 };
 
 /* Whether a type's products are taken in integers, and so its activations quantized. */
@@ -109,6 +110,8 @@ static inline bool type_is_blocked(enum dtype type)
 size_t pack_block_bytes(enum dtype type);
 /* Packs one group of rows of `t`, starting at row group * LANES, to `dst`. */
 void pack_group(const struct tensor *t, size_t group, uint8_t *dst);
+/* Blocks first .. first + count - 1 of a row (elements, for types without blocks) as they were in the file. */
+void unpack_row(const struct weight *w, size_t row, size_t first, size_t count, uint8_t *dst);
 
 /* Rows of activations of a piece at most: with a few groups of weights they stay in the second cache. */
 enum { TILE_ROWS = 64 };
@@ -233,6 +236,7 @@ struct device {
 	struct attend_scratch *attend; /* one a thread */
 	float *partials;	       /* PARTIAL_FLOATS */
 	struct attend_tile *tiles;     /* [max_rows] */
+	struct slab *slab;	       /* that has room for more weights, or NULL */
 };
 
 /* Room for partial results: 16 MiB of address space, of which only what is used becomes memory. */
@@ -252,8 +256,9 @@ int cpu_pages_attach(struct device *d, void *host, size_t bytes, void **ret, str
 void cpu_pages_detach(struct device *d, void *pages, size_t bytes);
 void cpu_angles(struct device *d, const int64_t *position, size_t n, const double *inv_freq, size_t rotated,
 		float *angle);
-void cpu_embed(struct device *d, const struct tensor *t, const int32_t *token, size_t n, float scale, float *y);
 void cpu_gather(struct device *d, const float *x, size_t width, const int32_t *index, size_t count, float *y);
+/* Memory for a weight of w->bytes: sets data and slab. cpu_weight_free() gives it back with the weight. */
+int cpu_weight_room(struct device *d, struct weight *w, struct err *e);
 void cpu_weight_free(struct device *d, struct weight *w);
 
 /* Checks a tensor's type and shape; SINK_EINVAL or SINK_EFORMAT with the cause. */
@@ -264,16 +269,17 @@ void fast_norm(struct device *d, const float *x, size_t n, size_t width, const f
 void fast_matmul(struct device *d, const struct matmul *op);
 void fast_store(struct device *d, const struct store *op);
 void fast_attend(struct device *d, const struct attend *op);
+void fast_embed(struct device *d, const struct weight *w, const int32_t *token, size_t n, float scale, float *y);
 
 /* The members of a `struct backend` that all CPU backends share, and those of the ones that have an isa. */
 #define CPU_OPS                                                                                                        \
 	.close = cpu_close, .weight_free = cpu_weight_free, .buffer_new = cpu_buffer_new,                              \
 	.buffer_free = cpu_buffer_free, .read = cpu_read, .write = cpu_write, .pages_attach = cpu_pages_attach,        \
-	.pages_detach = cpu_pages_detach, .angles = cpu_angles, .embed = cpu_embed, .gather = cpu_gather
+	.pages_detach = cpu_pages_detach, .angles = cpu_angles, .gather = cpu_gather
 
 #define FAST_OPS                                                                                                       \
 	CPU_OPS, .page_type = DTYPE_F16, .weight_new = fast_weight_new, .norm = fast_norm, .matmul = fast_matmul,      \
-		 .store = fast_store, .attend = fast_attend
+		 .store = fast_store, .attend = fast_attend, .embed = fast_embed
 
 /* One page of a run as one row sees it: its tokens lo .. hi-1; none when lo >= hi. */
 struct sight {

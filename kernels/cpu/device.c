@@ -6,7 +6,6 @@
 #define _GNU_SOURCE
 #endif
 
-#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,8 +13,24 @@
 
 #include "cpu.h"
 
-/* From this size on the system is asked for huge pages: weights are read from end to end for each token. */
-enum { HUGE_BYTES = 4 << 20 };
+enum {
+	HUGE_PAGE = 2 << 20,
+	HUGE_BYTES = 4 << 20, /* from this size on the system is asked for huge pages */
+	SLAB_BYTES = 32 << 20,
+	WEIGHT_ALIGN = 4096,
+};
+
+/*
+ * Matrices lie side by side in slabs of huge pages: most of a small model's are smaller than one such page, and to
+ * touch them for the first time in pages of 4 KiB takes longer than to pack them.
+ */
+struct slab {
+	uint8_t *map; /* `mapped` bytes, somewhat more than can be used, so that the beginning can be chosen */
+	size_t mapped;
+	uint8_t *begin;
+	size_t bytes, used;
+	size_t weights; /* that lie here; with the last one the slab goes */
+};
 
 void *cpu_map(size_t bytes)
 {
@@ -106,12 +121,51 @@ int weight_check(const struct tensor *t, struct err *e)
 	return 0;
 }
 
+static struct slab *slab_new(size_t bytes)
+{
+	struct slab *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->bytes = bytes;
+	s->mapped = bytes + HUGE_PAGE;
+	s->map = cpu_map(s->mapped);
+	if (!s->map) {
+		free(s);
+		return NULL;
+	}
+	s->begin = s->map + (HUGE_PAGE - (uintptr_t)s->map % HUGE_PAGE) % HUGE_PAGE;
+	return s;
+}
+
+int cpu_weight_room(struct device *d, struct weight *w, struct err *e)
+{
+	const size_t bytes = (w->bytes + WEIGHT_ALIGN - 1) / WEIGHT_ALIGN * WEIGHT_ALIGN;
+	struct slab *s = d->slab;
+
+	if (!s || s->bytes - s->used < bytes)
+		s = slab_new(bytes > SLAB_BYTES / 4 ? bytes : SLAB_BYTES);
+	if (!s)
+		return err_set(e, SINK_ENOMEM, "There is no memory for a weight of %zu bytes.", w->bytes);
+	if (s->bytes == SLAB_BYTES)
+		d->slab = s;
+	w->slab = s;
+	w->data = s->begin + s->used;
+	s->used += bytes;
+	s->weights++;
+	return 0;
+}
+
 void cpu_weight_free(struct device *d, struct weight *w)
 {
-	(void)d;
 	if (!w)
 		return;
-	cpu_unmap(w->data, w->bytes);
+	if (--w->slab->weights == 0) {
+		if (d->slab == w->slab)
+			d->slab = NULL;
+		cpu_unmap(w->slab->map, w->slab->mapped);
+		free(w->slab);
+	}
 	free(w);
 }
 
@@ -196,21 +250,6 @@ void cpu_angles(struct device *d, const int64_t *position, size_t n, const doubl
 	struct angles_run r = { position, inv_freq, n, rotated, angle };
 
 	pool_run(d->pool, angles_piece, &r, (n + ANGLE_ROWS - 1) / ANGLE_ROWS);
-}
-
-void cpu_embed(struct device *d, const struct tensor *t, const int32_t *token, size_t n, float scale, float *y)
-{
-	const struct dtype_info *info = dtype_find((uint32_t)t->type);
-	size_t row_bytes = t->cols / info->block * info->bytes;
-
-	(void)d;
-	for (size_t i = 0; i < n; i++, y += t->cols) {
-		assert(token[i] >= 0 && (size_t)token[i] < t->rows);
-		dtype_to_f32(t->type, (const uint8_t *)t->data + (size_t)token[i] * row_bytes, t->cols, y);
-		if (scale != 1.0f)
-			for (size_t c = 0; c < t->cols; c++)
-				y[c] *= scale;
-	}
 }
 
 void cpu_gather(struct device *d, const float *x, size_t width, const int32_t *index, size_t count, float *y)

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "cpu.h"
+#include "dtype.h"
 
 /* Numbers below which a piece of a row operation is not worth another thread, and rows of a piece of quantizing. */
 enum { ROW_PIECE = 4096 };
@@ -85,11 +86,10 @@ int fast_weight_new(struct device *d, const struct tensor *t, struct weight **re
 	w->groups = divide_up(t->rows, LANES);
 	w->group_bytes = t->cols / dtype_find((uint32_t)t->type)->block * pack_block_bytes(t->type);
 	w->bytes = w->groups * w->group_bytes;
-	w->data = cpu_map(w->bytes);
-	if (!w->data) {
-		err_set(e, SINK_ENOMEM, "There is no memory for a weight of %zu bytes.", w->bytes);
+	rc = cpu_weight_room(d, w, e);
+	if (rc != 0) {
 		free(w);
-		return SINK_ENOMEM;
+		return rc;
 	}
 	r = (struct pack_run){ t, w, divide_up(PIECE_BYTES, w->group_bytes) };
 	pool_run(d->pool, pack_piece, &r, divide_up(w->groups, r.groups));
@@ -278,4 +278,27 @@ void fast_store(struct device *d, const struct store *op)
 	}
 	for (size_t head = 0; head < op->shape->kv_heads; head++)
 		store_piece(&r, head, 0);
+}
+
+/* Blocks of a row on their way from a packed matrix, and the bytes that they take at most. */
+enum { EMBED_BLOCKS = 64, EMBED_BYTES = EMBED_BLOCKS * 40 };
+
+void fast_embed(struct device *d, const struct weight *w, const int32_t *token, size_t n, float scale, float *y)
+{
+	const struct dtype_info *info = dtype_find((uint32_t)w->type);
+	const size_t blocks = w->cols / info->block;
+	uint8_t row[EMBED_BYTES];
+
+	(void)d;
+	for (size_t i = 0; i < n; i++, y += w->cols) {
+		assert(token[i] >= 0 && (size_t)token[i] < w->rows);
+		for (size_t b = 0; b < blocks; b += EMBED_BLOCKS) {
+			const size_t count = blocks - b < EMBED_BLOCKS ? blocks - b : EMBED_BLOCKS;
+
+			unpack_row(w, (size_t)token[i], b, count, row);
+			dtype_to_f32(w->type, row, count * info->block, y + b * info->block);
+		}
+		for (size_t c = 0; scale != 1.0f && c < w->cols; c++)
+			y[c] *= scale;
+	}
 }

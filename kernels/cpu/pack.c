@@ -98,3 +98,54 @@ void pack_group(const struct tensor *t, size_t group, uint8_t *dst)
 		}
 	}
 }
+
+/* From the four bytes of a row's lane to the file's 32 bits. */
+static void unpack_high_bits(const uint8_t *src, size_t lane, uint8_t *dst)
+{
+	uint32_t bits = 0;
+
+	for (size_t c = 0; c < 4; c++)
+		for (size_t j = 0; j < 4; j++) {
+			uint32_t byte = src[4 * lane + c];
+
+			bits |= (byte >> j & 1) << (4 * j + c);
+			bits |= (byte >> (4 + j) & 1) << (16 + 4 * j + c);
+		}
+	memcpy(dst, &bits, sizeof(bits));
+}
+
+static uint8_t *unpack_block(const struct layout *l, const uint8_t *src, size_t lane, uint8_t *dst)
+{
+	const size_t words = l->bits == 8 ? 8 : 4;
+
+	memcpy(dst, src + 2 * lane, 2);
+	dst += 2;
+	src += 2 * LANES;
+	if (l->min) {
+		memcpy(dst, src + 2 * lane, 2);
+		dst += 2;
+		src += 2 * LANES;
+	}
+	if (l->bits == 5) {
+		unpack_high_bits(src, lane, dst);
+		dst += 4;
+		src += 64;
+	}
+	for (size_t j = 0; j < words; j++)
+		memcpy(dst + 4 * j, src + 64 * j + 4 * lane, 4);
+	return dst + 4 * words;
+}
+
+void unpack_row(const struct weight *w, size_t row, size_t first, size_t count, uint8_t *dst)
+{
+	const struct layout *l = layout_of(w->type);
+	const size_t block_bytes = pack_block_bytes(w->type), bytes = dtype_find((uint32_t)w->type)->bytes;
+	const uint8_t *src = w->data + row / LANES * w->group_bytes + first * block_bytes;
+
+	for (size_t b = 0; b < count; b++, src += block_bytes) {
+		if (l)
+			dst = unpack_block(l, src, row % LANES, dst);
+		else
+			memcpy(dst + b * bytes, src + row % LANES * bytes, bytes);
+	}
+}

@@ -59,8 +59,11 @@ static int weight_new(struct device *d, const struct tensor *t, struct weight **
 	struct weight *w;
 	int rc = weight_check(t, e);
 
+<<<<<<< HEAD
 	if (rc == 0)
 		rc = widen(d, t->cols, e);
+=======
+>>>>>>> 4e6c8ff (engine: have weights in memory once, and in huge pages)
 	if (rc != 0)
 		return rc;
 	w = calloc(1, sizeof(*w));
@@ -70,11 +73,10 @@ static int weight_new(struct device *d, const struct tensor *t, struct weight **
 	w->rows = t->rows;
 	w->cols = t->cols;
 	w->bytes = t->rows * row_bytes(t->type, t->cols);
-	w->data = cpu_map(w->bytes);
-	if (!w->data) {
-		err_set(e, SINK_ENOMEM, "There is no memory for a weight of %zu bytes.", w->bytes);
+	rc = cpu_weight_room(d, w, e);
+	if (rc != 0) {
 		free(w);
-		return SINK_ENOMEM;
+		return rc;
 	}
 	memcpy(w->data, t->data, w->bytes);
 	*ret = w;
@@ -134,6 +136,32 @@ static void matmul_piece(void *arg, size_t piece, int worker)
 	}
 }
 
+<<<<<<< HEAD
+=======
+static void embed(struct device *d, const struct weight *w, const int32_t *token, size_t n, float scale, float *y)
+{
+	(void)d;
+	for (size_t i = 0; i < n; i++, y += w->cols) {
+		assert(token[i] >= 0 && (size_t)token[i] < w->rows);
+		dtype_to_f32(w->type, w->data + (size_t)token[i] * row_bytes(w->type, w->cols), w->cols, y);
+		for (size_t c = 0; c < w->cols; c++)
+			y[c] *= scale;
+	}
+}
+
+static void matmul(struct device *d, const struct matmul *op)
+{
+	float *y = op->y;
+
+	for (size_t i = 0; i < op->weights; i++) {
+		struct product p = { op, op->w[i], y };
+
+		pool_run(d->pool, matmul_piece, &p, (op->w[i]->rows + PIECE_ROWS - 1) / PIECE_ROWS);
+		y += op->w[i]->rows;
+	}
+}
+
+>>>>>>> 4e6c8ff (engine: have weights in memory once, and in huge pages)
 static void norm(struct device *d, const float *x, size_t n, size_t width, const float *w, float eps, float *y)
 {
 	(void)d;
@@ -314,4 +342,9 @@ const struct backend backend_ref = {
 	.matmul = matmul,
 	.store = store,
 	.attend = attend,
+<<<<<<< HEAD
+=======
+	.gate = gate,
+	.embed = embed,
+>>>>>>> 4e6c8ff (engine: have weights in memory once, and in huge pages)
 };

@@ -188,14 +188,16 @@ void input_is_prepared_on_the_way(void **state)
 
 static void check_embed(const struct backend *b, struct device *d, enum dtype type)
 {
-	static const int32_t tokens[] = { 4, 0, 6, 4 };
+	static const int32_t tokens[] = { 35, 0, 16, 35 };
 	struct kit_random r = { 6 };
-	struct tensor t = kit_tensor(&r, type, 7, 96);
+	struct tensor t = kit_tensor(&r, type, 37, 96);
 	const struct dtype_info *info = dtype_find((uint32_t)type);
 	float y[4 * 96], want[96];
 	float *to = kit_upload(b, d, NULL, 4 * 96);
+	struct weight *w = NULL;
 
-	b->embed(d, &t, tokens, 4, 1.5f, to);
+	assert_int_equal(b->weight_new(d, &t, &w, NULL), 0);
+	b->embed(d, w, tokens, 4, 1.5f, to);
 	kit_download(b, d, to, y, 4 * 96);
 	for (size_t i = 0; i < 4; i++) {
 		size_t row = (size_t)tokens[i] * (96 / info->block * info->bytes);
@@ -204,12 +206,14 @@ static void check_embed(const struct backend *b, struct device *d, enum dtype ty
 		for (size_t c = 0; c < 96; c++)
 			assert_true(y[i * 96 + c] == want[c] * 1.5f);
 	}
+	b->weight_free(d, w);
 	free((void *)t.data);
 }
 
 void copies_are_copies(void **state)
 {
-	static const enum dtype types[] = { DTYPE_F32, DTYPE_F16, DTYPE_Q4_1, DTYPE_Q8_0 };
+	static const enum dtype types[] = { DTYPE_F32,	DTYPE_F16,  DTYPE_BF16, DTYPE_Q4_0,
+					    DTYPE_Q4_1, DTYPE_Q5_0, DTYPE_Q5_1, DTYPE_Q8_0 };
 	static const int32_t index[] = { 2, 2, 0 };
 	const struct subject *s = *state;
 	struct device *d = kit_open(s->b, 2, 4);
