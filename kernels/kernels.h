@@ -201,15 +201,9 @@ struct backend {
 	/* angle[i][2k], [2k+1] = cos, sin of position[i] * inv_freq[k], taken in double; host: position, inv_freq. */
 	void (*angles)(struct device *d, const int64_t *position, size_t n, const double *inv_freq, size_t rotated,
 		       float *angle);
-<<<<<<< HEAD
-	/* y[n][cols] = rows `token` (host, each < rows) of the file's matrix, dequantized, times scale. */
-	void (*embed)(struct device *d, const struct tensor *t, const int32_t *token, size_t n, float scale, float *y);
-	/* y = x / sqrt(mean(x^2) + eps) * w, row by row; y may be x. (RMSNorm, where no product follows) */
-=======
 	/* y[n][cols] = rows `token` (host, each < rows) of the matrix that was packed, dequantized, times scale. */
 	void (*embed)(struct device *d, const struct weight *w, const int32_t *token, size_t n, float scale, float *y);
-	/* y = x / sqrt(mean(x^2) + eps) * w, row by row; y may be x. (RMSNorm) */
->>>>>>> 4e6c8ff (engine: have weights in memory once, and in huge pages)
+	/* y = x / sqrt(mean(x^2) + eps) * w, row by row; y may be x. (RMSNorm, where no product follows) */
 	void (*norm)(struct device *d, const float *x, size_t n, size_t width, const float *w, float eps, float *y);
 	void (*matmul)(struct device *d, const struct matmul *op);
 	void (*store)(struct device *d, const struct store *op);
@@ -227,6 +221,30 @@ const char *precision_name(enum precision p);
 
 /* The backend of this name, or for "auto" the best that this machine runs; NULL with SINK_EINVAL or SINK_EDEVICE. */
 const struct backend *kernels_find(const char *name, struct err *e);
+
+/*
+ * What this machine does at best with a backend's instruction set, to compare the kernels with: [0] on one thread, [1]
+ * on all of the options' threads together. Bytes a second of loads and sums alone; operations a second of products that
+ * stay in registers, a multiplication and its addition counting as two.
+ */
+enum { ROOFLINE_READS = 6, ROOFLINE_MEMORY = ROOFLINE_READS - 1 };
+
+struct rate {
+	double best, median; /* of several passes; 0: not measured */
+};
+
+struct roofline {
+	size_t bytes[ROOFLINE_READS]; /* that each thread reads again and again; the last is shared out, from memory */
+	struct rate read[ROOFLINE_READS][2];
+	struct rate f32[2], products8[2], products16[2];
+	struct rate handover; /* seconds of a run in which all threads come together and do nothing else */
+};
+
+/*
+ * Measures for a second or two; with `brief` only memory and the products on all threads, in 0.3 s. SINK_EINVAL or
+ * SINK_EDEVICE as kernels_find() and a backend's open() have them; SINK_EDEVICE for a backend that is no processor.
+ */
+int kernels_roofline(const char *name, const struct device_options *o, bool brief, struct roofline *ret, struct err *e);
 
 /* Threads worth starting: the cores that affinity and the cgroup's quota leave to this process; at least 1. */
 int kernels_cores(void);

@@ -26,9 +26,11 @@ kernels_libkernels_la_SOURCES = \
 	kernels/cpu/lanes_avx512.h \
 	kernels/cpu/lanes_scalar.h \
 	kernels/cpu/pack.c \
+	kernels/cpu/peak.h \
 	kernels/cpu/pool.c \
 	kernels/cpu/pool.h \
 	kernels/cpu/ref.c \
+	kernels/cpu/roofline.c \
 	kernels/cpu/rows.h \
 	kernels/cpu/scalar.c \
 	kernels/cpu/tile.h \

@@ -8,6 +8,7 @@
 
 #include "attend.h"
 #include "isa.h"
+#include "peak.h"
 #include "tile.h"
 
 #if defined(KERNELS_EMULATE_AVX512)

@@ -216,6 +216,11 @@ struct isa {
 	/* Merges the spans' partial results of one query, and its head's sink if any, and writes y[head_size]. */
 	void (*merge)(const float *partials, size_t spans, size_t stride, size_t head_size, const float *sink,
 		      float *y);
+	/* What a core does at best (peak.h): reads `bytes`, a multiple of 512; the others return their operations. */
+	void (*read_peak)(const uint8_t *p, size_t bytes);
+	double (*f32_peak)(size_t rounds);
+	double (*bytes_peak)(size_t rounds);
+	double (*words_peak)(size_t rounds);
 };
 
 extern const struct isa isa_scalar;

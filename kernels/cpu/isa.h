@@ -1,4 +1,4 @@
-/* The table that an instruction set's file gives, from what rows.h, tile.h and attend.h made there. */
+/* The table that an instruction set's file gives, from what rows.h, tile.h, attend.h and peak.h made there. */
 #ifndef CPU_ISA_H
 #define CPU_ISA_H
 
@@ -6,6 +6,7 @@
 	{                                                                                                              \
 		.name = isa_name, .bytes = bytes_row, .words = words_row, .matmul = tile_any, .norm = norm_row,        \
 		.gate = gate_row, .store = store_row, .attend = attend_part, .merge = merge_spans,                     \
+		.read_peak = read_peak, .f32_peak = f32_peak, .bytes_peak = bytes_peak, .words_peak = words_peak,      \
 	}
 
 #endif

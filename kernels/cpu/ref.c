@@ -59,11 +59,8 @@ static int weight_new(struct device *d, const struct tensor *t, struct weight **
 	struct weight *w;
 	int rc = weight_check(t, e);
 
-<<<<<<< HEAD
 	if (rc == 0)
 		rc = widen(d, t->cols, e);
-=======
->>>>>>> 4e6c8ff (engine: have weights in memory once, and in huge pages)
 	if (rc != 0)
 		return rc;
 	w = calloc(1, sizeof(*w));
@@ -136,8 +133,6 @@ static void matmul_piece(void *arg, size_t piece, int worker)
 	}
 }
 
-<<<<<<< HEAD
-=======
 static void embed(struct device *d, const struct weight *w, const int32_t *token, size_t n, float scale, float *y)
 {
 	(void)d;
@@ -149,19 +144,6 @@ static void embed(struct device *d, const struct weight *w, const int32_t *token
 	}
 }
 
-static void matmul(struct device *d, const struct matmul *op)
-{
-	float *y = op->y;
-
-	for (size_t i = 0; i < op->weights; i++) {
-		struct product p = { op, op->w[i], y };
-
-		pool_run(d->pool, matmul_piece, &p, (op->w[i]->rows + PIECE_ROWS - 1) / PIECE_ROWS);
-		y += op->w[i]->rows;
-	}
-}
-
->>>>>>> 4e6c8ff (engine: have weights in memory once, and in huge pages)
 static void norm(struct device *d, const float *x, size_t n, size_t width, const float *w, float eps, float *y)
 {
 	(void)d;
@@ -342,9 +324,5 @@ const struct backend backend_ref = {
 	.matmul = matmul,
 	.store = store,
 	.attend = attend,
-<<<<<<< HEAD
-=======
-	.gate = gate,
 	.embed = embed,
->>>>>>> 4e6c8ff (engine: have weights in memory once, and in huge pages)
 };

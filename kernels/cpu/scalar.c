@@ -8,6 +8,7 @@
 
 #include "attend.h"
 #include "isa.h"
+#include "peak.h"
 #include "tile.h"
 
 const struct isa isa_scalar = ISA_TABLE("scalar");
