@@ -28,6 +28,8 @@ static const struct verb verbs[] = {
 	{ "tokenize", 'k', "token ids of texts on standard input, separated by NUL bytes", bench_tokenize },
 	{ "throughput", 't', "tokens a second of reading prompts and of decoding", bench_throughput },
 	{ "restore", 'r', "how soon a conversation goes on after its process was killed", bench_restore },
+	{ "load", 'o', "the time until a model is ready, and the memory that it takes", bench_load },
+	{ "roofline", 'm', "what this machine does at best: memory, caches, products", bench_roofline },
 };
 
 enum kind { TEXT, NUMBER, LIST, FLAG };
@@ -46,7 +48,7 @@ struct option {
 #define TOKENS_MOST INT64_C(1000000000)
 
 static const struct option options[] = {
-	{ "--model", "FILE", "pcsealktr", TEXT, AT(model), 0, 0, 0, NULL, "the model, a GGUF file" },
+	{ "--model", "FILE", "pcsealktro", TEXT, AT(model), 0, 0, 0, NULL, "the model, a GGUF file" },
 	{ "--text", "FILE", "pcslr", TEXT, AT(text), 0, 0, 0, NULL, "the text to read" },
 	{ "--tokens", "N", "pcslr", NUMBER, AT(tokens), 0, TOKENS_MOST, 0, NULL,
 	  "tokens to read; 0: to the text's end (compare and sinks: 4096; restore: 1968, then 3000), where latency "
@@ -93,25 +95,29 @@ static const struct option options[] = {
 	{ "--prompt", "P", "t", NUMBER, AT(prompt), 0, TOKENS_MOST, 0, NULL,
 	  "tokens to read (512, with --decode 128)" },
 	{ "--decode", "N", "t", NUMBER, AT(decode), 0, TOKENS_MOST, 0, NULL, "tokens to decode, one a step" },
-	{ "--depth", "D", "t", NUMBER, AT(depth), 0, TOKENS_MOST, 0, NULL, "tokens already in the cache (0)" },
+	{ "--depth", "D", "to", NUMBER, AT(depth), 0, TOKENS_MOST, 0, NULL,
+	  "tokens already in the cache (0); load: tokens of the conversation (1024)" },
 	{ "--batch", "B", "t", NUMBER, AT(batch), 1, 512, 1, NULL, "conversations that move together (1)" },
-	{ "--repeat", "R", "tr", NUMBER, AT(repeat), 1, 1000, 5, NULL, "timed rounds; the median is told (5)" },
-	{ "--kernels", "NAME", "pcsealtr", TEXT, AT(kernels), 0, 0, 0, "auto", "auto, or a backend by name (auto)" },
-	{ "--precision", "NAME", "pcsealtr", TEXT, AT(precision), 0, 0, 0, "exact",
+	{ "--bandwidth", "GBPS", "t", NUMBER, AT(bandwidth), 1, 1000000, 0, NULL,
+	  "what memory gives all threads, in GB/s (measured)" },
+	{ "--repeat", "R", "tro", NUMBER, AT(repeat), 1, 1000, 5, NULL, "timed rounds; the median is told (5)" },
+	{ "--kernels", "NAME", "pcsealtrom", TEXT, AT(kernels), 0, 0, 0, "auto", "auto, or a backend by name (auto)" },
+	{ "--precision", "NAME", "pcsealtro", TEXT, AT(precision), 0, 0, 0, "exact",
 	  "of activations: exact, fifteen bits, or fast, eight (exact)" },
-	{ "--threads", "T", "pcsealtr", NUMBER, AT(threads), 0, 1024, 0, NULL, "threads; 0: one a core (0)" },
-	{ "--kv", "TYPE", "pcsealtr", TEXT, AT(kv), 0, 0, 0, "auto",
+	{ "--threads", "T", "pcsealtrom", NUMBER, AT(threads), 0, 1024, 0, NULL, "threads; 0: one a core (0)" },
+	{ "--kv", "TYPE", "pcsealtro", TEXT, AT(kv), 0, 0, 0, "auto",
 	  "keys and values as f16 or f32; auto: as the backend likes" },
-	{ "--json", NULL, "pcsealktr", FLAG, AT(json), 0, 1, 0, NULL, "print one JSON object" },
-	{ "--help", NULL, "pcsealktr", FLAG, AT(help), 0, 1, 0, NULL, "print this help" },
-	{ "--version", NULL, "pcsealktr", FLAG, AT(version), 0, 1, 0, NULL, "print the version" },
+	{ "--json", NULL, "pcsealktrom", FLAG, AT(json), 0, 1, 0, NULL, "print one JSON object" },
+	{ "--help", NULL, "pcsealktrom", FLAG, AT(help), 0, 1, 0, NULL, "print this help" },
+	{ "--version", NULL, "pcsealktrom", FLAG, AT(version), 0, 1, 0, NULL, "print the version" },
 };
 
 enum { VERBS = sizeof(verbs) / sizeof(verbs[0]), OPTIONS = sizeof(options) / sizeof(options[0]) };
 
 static void print_help(const struct verb *v)
 {
-	printf("usage: sinkd-bench %s --model FILE [option]...\n\n", v ? v->name : "VERB");
+	printf("usage: sinkd-bench %s%s [option]...\n\n", v ? v->name : "VERB",
+	       v && v->run == bench_roofline ? "" : " --model FILE");
 	for (size_t i = 0; i < VERBS; i++)
 		if (!v || v == &verbs[i])
 			printf("  %-22s %s\n", verbs[i].name, verbs[i].about);
@@ -231,10 +237,10 @@ static int read_arguments(struct bench *o, const struct verb **verb, int argc, c
 /* The policy, from its name and the numbers beside it. */
 static int choose_policy(struct bench *o, const struct verb *v, struct err *e)
 {
-	const char *name = o->policy			? o->policy
-			   : v->run == bench_throughput ? "dense"
-			   : v->run == bench_restore	? "sink:4,2044"
-							: "sink";
+	const char *name = o->policy						? o->policy
+			   : v->run == bench_throughput || v->run == bench_load ? "dense"
+			   : v->run == bench_restore				? "sink:4,2044"
+										: "sink";
 	char text[96], token[32] = "", kept[24] = "";
 	int r;
 
@@ -272,6 +278,8 @@ static void set_usual(struct bench *o, const struct verb *v)
 		o->tokens = 4096;
 	if (!o->budget.count)
 		set_list(&o->budget, &budget, v->run == bench_compare ? "256,512,1024" : "512", NULL);
+	if (!o->depth && v->run == bench_load)
+		o->depth = 1024;
 	if (!o->timed && v->run == bench_compare)
 		o->timed = 128;
 	if (!o->chunk)
@@ -284,7 +292,7 @@ static int check(struct bench *o, const struct verb *v, struct err *e)
 
 	if (!v)
 		return err_set(e, SINK_EINVAL, "A verb is needed; --help lists them.");
-	if (!o->model)
+	if (!o->model && v->run != bench_roofline)
 		return err_set(e, SINK_EINVAL, "--model is needed.");
 	if (!o->text && strchr("pcslr", v->letter))
 		return err_set(e, SINK_EINVAL, "--text is needed.");

@@ -31,6 +31,7 @@ struct bench {
 	struct bench_list budget, back;
 	int64_t prompt, decode, depth, batch, repeat;
 	int64_t lines, answer;
+	int64_t bandwidth;	     /* GB/s; 0: to be measured */
 	int64_t json, help, version; /* flags, 0 or 1 */
 	struct policy chosen;	     /* policy, sinks, window and separators as one */
 };
@@ -44,6 +45,8 @@ int bench_latency(const struct bench *o, struct err *e);
 int bench_tokenize(const struct bench *o, struct err *e);
 int bench_throughput(const struct bench *o, struct err *e);
 int bench_restore(const struct bench *o, struct err *e);
+int bench_roofline(const struct bench *o, struct err *e);
+int bench_load(const struct bench *o, struct err *e);
 
 /* What to say of a policy that this model was not trained for, or NULL. */
 const char *bench_note(const struct model *m, const struct policy *p);
@@ -80,6 +83,9 @@ int bench_read_to(struct model *m, struct kv *kv, const int32_t *id, int64_t end
 int bench_predict(struct model *m, struct kv *kv, const int32_t *id, int64_t t, size_t chunk, double *nll,
 		  struct err *e);
 
+/* What the machine does at best with the kernels and threads of the options (kernels.h). */
+int bench_machine(const struct bench *o, bool brief, struct roofline *ret, struct err *e);
+
 double bench_seconds(void); /* of a clock that only goes forward */
 int64_t bench_resident_kib(void);
 
@@ -110,6 +116,27 @@ void report_number(struct report *r, const char *name, int decimals, double valu
 void report_list(struct report *r, const char *name, int decimals, const double *value, size_t n);
 void report_row(struct report *r); /* the fields that follow make a row */
 void report_end(struct report *r);
+
+/* What a kind of work asks of the machine, and what the machine gives (bench_bound.c). */
+struct demand {
+	double tokens;	   /* of a step, over all conversations */
+	double bytes;	   /* that a step must read: packed weights, and the rows of the caches that are in sight */
+	double operations; /* of a token: a multiplication and its addition count as two */
+};
+
+struct limits {
+	double before, after; /* bytes a second from memory, measured twice around the work, or as told */
+	double peak;	      /* operations a second */
+};
+
+/* `tokens` more in each conversation, that hold what `kv` does; at most `step` tokens a step, 1: they are decoded. */
+struct demand bench_demand(const struct bench *o, const struct model *m, const struct kv *kv, int64_t tokens,
+			   int64_t step);
+
+/* To be called twice, *l all zeros at first. */
+int bench_limits(const struct bench *o, const struct model *m, struct limits *l, struct err *e);
+void report_limits(struct report *r, const struct limits *l);
+void report_bound(struct report *r, const struct limits *l, const struct demand *d, double per_s);
 
 /* Model, kernels, precision, threads and positions, as every report begins (bench_common.c). */
 void bench_report(const struct bench *o, const struct model *m, struct report *r);

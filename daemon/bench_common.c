@@ -33,6 +33,15 @@ int bench_open(const struct bench *o, size_t max_rows, size_t max_logits, bool v
 	return r ? SINK_EFORMAT : 0;
 }
 
+int bench_machine(const struct bench *o, bool brief, struct roofline *ret, struct err *e)
+{
+	const struct device_options options = { .threads = o->threads ? (int)o->threads : kernels_cores(),
+						.max_rows = 1,
+						.precision = o->activations };
+
+	return kernels_roofline(o->kernels, &options, brief, ret, e);
+}
+
 void bench_report(const struct bench *o, const struct model *m, struct report *r)
 {
 	report_text(r, "model", model_info(m)->name);

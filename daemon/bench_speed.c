@@ -44,6 +44,17 @@ static int time_tokens(struct model *m, struct kv *kv, const struct tokens *t, s
 	return r;
 }
 
+/* How many tokens took longer than `times` the median. */
+static int64_t count_above(const struct times *t, double times)
+{
+	const double limit = bench_quantile(t->ms, t->count, 0.5) * times;
+	int64_t n = 0;
+
+	for (size_t i = 0; i < t->count; i++)
+		n += t->ms[i] > limit;
+	return n;
+}
+
 static void report_times(const struct bench *o, const struct model *m, const struct kv *kv, const struct times *t)
 {
 	const size_t tenth = t->count < 10 ? 1 : t->count / 10;
@@ -61,6 +72,10 @@ static void report_times(const struct bench *o, const struct model *m, const str
 	report_number(&r, "median_ms", 4, bench_quantile(t->ms, t->count, 0.5));
 	report_number(&r, "p99_ms", 4, bench_quantile(t->ms, t->count, 0.99));
 	report_number(&r, "max_ms", 4, bench_quantile(t->ms, t->count, 1));
+	report_number(&r, "p99_over_median", 3,
+		      bench_quantile(t->ms, t->count, 0.99) / bench_quantile(t->ms, t->count, 0.5));
+	report_count(&r, "above_1_5_medians", count_above(t, 1.5));
+	report_count(&r, "above_2_medians", count_above(t, 2));
 	report_number(&r, "first_tenth_ms", 4, bench_quantile(t->ms, tenth, 0.5));
 	report_number(&r, "last_tenth_ms", 4, bench_quantile(t->ms + t->count - tenth, tenth, 0.5));
 	report_count(&r, "resident_kib_first", t->resident_first);
@@ -215,9 +230,11 @@ struct work {
 	int64_t tokens;
 	bool prompt;
 	double *per_s;
+	struct demand demand;
 };
 
-static void report_work(const struct bench *o, const struct model *m, const struct work work[2])
+static void report_work(const struct bench *o, const struct model *m, const struct work work[2],
+			const struct limits *limits)
 {
 	const size_t repeat = (size_t)o->repeat;
 	const struct work *last = work[1].tokens ? &work[1] : &work[0];
@@ -228,6 +245,7 @@ static void report_work(const struct bench *o, const struct model *m, const stru
 	report_count(&r, "depth", o->depth);
 	report_count(&r, "batch", o->batch);
 	report_number(&r, "tokens_per_s", 3, bench_quantile(last->per_s, repeat, 0.5));
+	report_limits(&r, limits);
 	for (int i = 0; i < 2; i++) {
 		if (!work[i].tokens)
 			continue;
@@ -235,30 +253,46 @@ static void report_work(const struct bench *o, const struct model *m, const stru
 		report_text(&r, "work", work[i].name);
 		report_count(&r, "tokens", work[i].tokens);
 		report_number(&r, "tokens_per_s", 3, bench_quantile(work[i].per_s, repeat, 0.5));
+		report_bound(&r, limits, &work[i].demand, bench_quantile(work[i].per_s, repeat, 0.5));
 		report_list(&r, "repeats", 3, work[i].per_s, repeat);
 	}
 	report_end(&r);
 }
 
+/* Both kinds of work, between two looks at what the machine gives at that time. */
+static int time_work(struct crowd *c, const struct bench *o, struct work work[2], struct limits *limits, struct err *e)
+{
+	int r = bench_limits(o, c->m, limits, e);
+
+	for (int i = 0; !r && i < 2; i++) {
+		struct work *w = &work[i];
+
+		r = bench_numbers((size_t)o->repeat, &w->per_s, e);
+		if (r || !w->tokens)
+			continue;
+		w->demand = bench_demand(o, c->m, c->kv[0], w->tokens, w->prompt ? PROMPT_ROWS : 1);
+		r = crowd_time(c, (size_t)w->tokens, w->prompt, (size_t)o->repeat, w->per_s, e);
+	}
+	return r ? r : bench_limits(o, c->m, limits, e);
+}
+
 int bench_throughput(const struct bench *o, struct err *e)
 {
 	const bool neither = !o->prompt && !o->decode;
-	struct work work[2] = { { "prompt", neither ? 512 : o->prompt, true, NULL },
-				{ "decode", neither ? 128 : o->decode, false, NULL } };
+	struct work work[2] = { { .name = "prompt", .tokens = neither ? 512 : o->prompt, .prompt = true },
+				{ .name = "decode", .tokens = neither ? 128 : o->decode } };
 	const size_t batch = (size_t)o->batch;
 	const int64_t longest = o->depth + (work[0].tokens > work[1].tokens ? work[0].tokens : work[1].tokens);
+	struct limits limits = { 0 };
 	struct crowd c = { 0 };
 	int r = bench_open(o, batch > PROMPT_ROWS ? batch : PROMPT_ROWS, batch, false, &c.m, e);
 
 	if (!r)
 		r = crowd_new(&c, o, longest, e);
-	for (int i = 0; !r && i < 2; i++) {
-		r = bench_numbers((size_t)o->repeat, &work[i].per_s, e);
-		if (!r && work[i].tokens)
-			r = crowd_time(&c, (size_t)work[i].tokens, work[i].prompt, (size_t)o->repeat, work[i].per_s, e);
-	}
 	if (!r)
-		report_work(o, c.m, work);
+		r = time_work(&c, o, work, &limits, e);
+	if (!r)
+		report_work(o, c.m, work, &limits);
 	free(work[0].per_s);
 	free(work[1].per_s);
 	crowd_free(&c);

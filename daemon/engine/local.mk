@@ -52,7 +52,9 @@ bin_PROGRAMS += sinkd-bench
 sinkd_bench_SOURCES = \
 	daemon/bench.c \
 	daemon/bench.h \
+	daemon/bench_bound.c \
 	daemon/bench_common.c \
+	daemon/bench_machine.c \
 	daemon/bench_policy.c \
 	daemon/bench_quality.c \
 	daemon/bench_report.c \

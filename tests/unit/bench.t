@@ -97,6 +97,13 @@ gives 2 '--repeat takes' restore --model "$model" --text "$work/text" --repeat 0
 gives 2 'takes no option --decode' restore --model "$model" --decode 3
 gives 4 'no-model' restore --model "$work/no-model" --text "$work/text"
 gives 4 'no-text' restore --model "$model" --text "$work/no-text"
+gives 2 '--bandwidth takes' throughput --model "$model" --bandwidth 0
+gives 2 'takes no option --decode' load --model "$model" --decode 3
+gives 2 '--model is needed' load
+gives 4 'no-model' load --model "$work/no-model"
+gives 6 '' load --model "$work/text"
+gives 2 'takes no option --model' roofline --model "$model"
+gives 2 'abacus' roofline --kernels abacus
 gives 0 '' --help
 gives 0 '' latency --help
 gives 0 '' --version
@@ -171,7 +178,7 @@ test "$(grep -c '^USER: ' "$work/out")" -eq 3 && ok 'the conversation is shown' 
 "$bench" latency --model "$model" --text "$work/text" --tokens 80 --policy recompute --window 40 --json >"$work/out"
 fields "$work/out" median_ms
 "$bench" latency --model "$model" --text "$work/text" --tokens 3000 --sinks 4 --window 60 --json >"$work/out"
-fields "$work/out" median_ms p99_ms max_ms first_tenth_ms last_tenth_ms resident_kib_first resident_kib_last
+fields "$work/out" median_ms p99_ms max_ms p99_over_median above_1_5_medians above_2_medians first_tenth_ms last_tenth_ms resident_kib_first resident_kib_last
 grep -q '"tokens": 3000, "timed": 2936' "$work/out" && ok 'the text begins again' || not_ok "$(cat "$work/out")"
 "$bench" restore --model "$model" --text "$work/text" --tokens 200 --repeat 1 --json >"$work/out"
 fields "$work/out" policy rounds tokens replay_ms memory_ms disk_ms logits restored recomputed file_bytes adopt_ms \
@@ -179,9 +186,31 @@ fields "$work/out" policy rounds tokens replay_ms memory_ms disk_ms logits resto
 grep -q '"logits": "identical", "restored": 200, "recomputed": 0' "$work/out" && ok 'nothing is read anew' ||
 	not_ok "$(cat "$work/out")"
 "$bench" throughput --model "$model" --prompt 20 --decode 5 --depth 30 --batch 3 --repeat 2 --json >"$work/out"
-fields "$work/out" tokens_per_s rows repeats
+fields "$work/out" tokens_per_s memory_before_gb_s memory_after_gb_s peak_gop_s rows mib_a_step gb_s gop_a_token gop_s \
+	bound bound_per_s of_bound repeats
 "$bench" throughput --model "$model" --decode 5 --repeat 1 --json >"$work/out"
 test "$(grep -o '"work"' "$work/out" | wc -l)" -eq 1 && ok 'one kind of work alone' || not_ok 'one kind of work alone'
+"$bench" throughput --model "$model" --decode 40 --depth 70 --policy sink:2,60 --repeat 1 --bandwidth 7 --kv f32 --json \
+	>"$work/out"
+grep -q '"memory_before_gb_s": 7.00, "memory_after_gb_s": 7.00' "$work/out" && ok 'a bandwidth that is told' ||
+	not_ok "$(cat "$work/out")"
+# A window that is full has the same rows in sight, however long the text is; in F32 they are twice as large as in F16.
+for words in '--depth 62 --kv f32' '--depth 100 --kv f32' '--depth 200 --kv f32' '--depth 100 --kv f16 --batch 2'; do
+	# shellcheck disable=SC2086
+	"$bench" throughput --model "$model" --decode 3 --policy sink:2,60 --repeat 1 --bandwidth 7 --json $words |
+		sed 's/.*"mib_a_step": \([0-9.]*\).*/\1/'
+done | sort -u >"$work/sizes"
+test "$(wc -l <"$work/sizes")" -eq 1 && ok 'a step reads what is in sight' || not_ok "$(cat "$work/sizes")"
+
+"$bench" load --model "$model" --repeat 2 --depth 100 --json >"$work/out"
+fields "$work/out" rounds load_ms load_best_ms file_ms device_ms weights_ms buffers_ms file_bytes matrix_bytes \
+	resident_kib_before resident_kib_loaded depth cache_bytes resident_kib_talked
+for kernels in auto scalar; do
+	"$bench" roofline --kernels $kernels --threads 2 --json >"$work/out"
+	fields "$work/out" kernels threads memory_gb_s products8_gop_s f32_gop_s handover_us handover_us_median rows what kib \
+		unit one one_median all all_median
+	grep -qE '"(one|all)(_median)?": (null|0\.0)[,}]' "$work/out" && not_ok "$(cat "$work/out")" || ok "$kernels: figures"
+done
 
 printf 'the\0\0 the\nthe\0' | "$bench" tokenize --model "$model" >"$work/out"
 test "$(wc -l <"$work/out")" -eq 3 && test -z "$(sed -n 2p "$work/out")" && test -n "$(sed -n 3p "$work/out")" &&
