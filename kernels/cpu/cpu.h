@@ -111,7 +111,7 @@ size_t pack_block_bytes(enum dtype type);
 /* Packs one group of rows of `t`, starting at row group * LANES, to `dst`. */
 void pack_group(const struct tensor *t, size_t group, uint8_t *dst);
 /* Blocks first .. first + count - 1 of a row (elements, for types without blocks) as they were in the file. */
-void unpack_row(const struct weight *w, size_t row, size_t first, size_t count, uint8_t *dst);
+void pack_undo(const struct weight *w, size_t row, size_t first, size_t count, uint8_t *dst);
 
 /* Rows of activations of a piece at most: with a few groups of weights they stay in the second cache. */
 enum { TILE_ROWS = 64 };

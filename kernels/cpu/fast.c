@@ -295,7 +295,7 @@ void fast_embed(struct device *d, const struct weight *w, const int32_t *token, 
 		for (size_t b = 0; b < blocks; b += EMBED_BLOCKS) {
 			const size_t count = blocks - b < EMBED_BLOCKS ? blocks - b : EMBED_BLOCKS;
 
-			unpack_row(w, (size_t)token[i], b, count, row);
+			pack_undo(w, (size_t)token[i], b, count, row);
 			dtype_to_f32(w->type, row, count * info->block, y + b * info->block);
 		}
 		for (size_t c = 0; scale != 1.0f && c < w->cols; c++)

@@ -136,7 +136,7 @@ static uint8_t *unpack_block(const struct layout *l, const uint8_t *src, size_t 
 	return dst + 4 * words;
 }
 
-void unpack_row(const struct weight *w, size_t row, size_t first, size_t count, uint8_t *dst)
+void pack_undo(const struct weight *w, size_t row, size_t first, size_t count, uint8_t *dst)
 {
 	const struct layout *l = layout_of(w->type);
 	const size_t block_bytes = pack_block_bytes(w->type), bytes = dtype_find((uint32_t)w->type)->bytes;
