@@ -42,7 +42,7 @@ struct demand bench_demand(const struct bench *o, const struct model *m, const s
 	};
 }
 
-/* The peak of the arithmetic that meets the weights: in exact precision each is multiplied twice. */
+/* The peak of the arithmetic that meets the weights. */
 static double peak_for(const struct bench *o, const struct model *m, const struct roofline *found)
 {
 	const char *type = model_info(m)->quantization;
@@ -50,7 +50,7 @@ static double peak_for(const struct bench *o, const struct model *m, const struc
 
 	if (!whole)
 		return found->f32[1].best;
-	return found->products8[1].best / (o->activations == PRECISION_EXACT ? 2 : 1);
+	return (o->activations == PRECISION_EXACT ? found->products16 : found->products8)[1].best;
 }
 
 int bench_limits(const struct bench *o, const struct model *m, struct limits *l, struct err *e)

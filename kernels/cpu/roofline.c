@@ -219,8 +219,7 @@ static void measure_all(struct measuring *r, int of, bool brief, struct roofline
 	ret->read[ROOFLINE_MEMORY][of] = measure_memory(r, memory);
 	ret->f32[of] = measure_products(r, r->isa->f32_peak);
 	ret->products8[of] = measure_products(r, r->isa->bytes_peak);
-	if (!brief)
-		ret->products16[of] = measure_products(r, r->isa->words_peak);
+	ret->products16[of] = measure_products(r, r->isa->words_peak);
 }
 
 static int measure_device(struct device *d, bool brief, struct roofline *ret, struct err *e)
