@@ -356,15 +356,21 @@ int64_t kv_aim(struct kv *kv, int64_t end)
 
 void kv_info(const struct kv *kv, struct kv_info *ret)
 {
+	kv_info_at(kv, kv->reached, ret);
+}
+
+void kv_info_at(const struct kv *kv, int64_t count, struct kv_info *ret)
+{
 	struct view v = { 0 };
 
-	if (kv->reached)
-		policy_held(&kv->o.policy, &kv->past, kv->reached - 1, &v);
-	*ret = (struct kv_info){ .tokens = kv->reached,
+	assert(count <= kv->reached);
+	if (count)
+		policy_held(&kv->o.policy, &kv->past, count - 1, &v);
+	*ret = (struct kv_info){ .tokens = count,
 				 .pinned = v.pinned,
 				 .kept = v.kept_count,
 				 .window = v.window_count,
-				 .evicted = kv->reached - view_size(&v),
+				 .evicted = count - view_size(&v),
 				 .evicted_end = v.window };
 	for (int r = 0; r < RUNS; r++)
 		for (int64_t i = 0; i < kv->runs[r].ring; i++)

@@ -77,6 +77,8 @@ struct kv_info {
 	size_t bytes;
 };
 void kv_info(const struct kv *kv, struct kv_info *ret);
+/* The same as it was when the text was read up to token `count`, which lies no more than a step's tokens back. */
+void kv_info_at(const struct kv *kv, int64_t count, struct kv_info *ret);
 const struct policy *kv_policy(const struct kv *kv);
 
 /*
@@ -89,7 +91,8 @@ size_t kv_room(const struct kv *kv);
  * For the model, around one step of `count` <= kv_room() tokens: reserve takes (and copies) the pages that the tokens
  * need and fails whole, with SINK_EBUSY, when the arena has none left; row() describes token `i` of them, with
  * the positions at which its key is rotated (one for each place in row.goes) and its query (one a run); commit makes
- * them part of the cache.
+ * them part of the cache. Reserving again, before the commit, for fewer tokens of the same step takes nothing and leaves
+ * the others out: their rows are overwritten by what comes later.
  */
 int kv_reserve(struct kv *kv, const int32_t *token, size_t count, struct err *e);
 void kv_row(const struct kv *kv, size_t i, struct row *row, int64_t key_at[2], int64_t query_at[RUNS]);

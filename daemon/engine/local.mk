@@ -83,6 +83,7 @@ engine_golden = \
 if HAVE_CMOCKA
 engine_tests = \
 	tests/unit/test_policy \
+	tests/unit/test_held \
 	tests/unit/test_kv \
 	tests/unit/test_literal \
 	tests/unit/test_model \
@@ -102,6 +103,7 @@ tests_unit_test_policy_SOURCES = tests/unit/test_policy.c
 tests_unit_test_policy_CPPFLAGS = $(engine_test_cppflags)
 tests_unit_test_policy_LDADD = $(engine_test_libs)
 
+
 tests_unit_test_kv_SOURCES = tests/unit/test_kv.c
 tests_unit_test_kv_CPPFLAGS = $(engine_test_cppflags)
 tests_unit_test_kv_LDADD = $(engine_test_libs)
@@ -120,6 +122,10 @@ tests_unit_test_model_LDADD = $(engine_test_libs)
 tests_unit_test_record_SOURCES = tests/unit/test_record.c tests/unit/caching.c tests/unit/caching.h $(reading)
 tests_unit_test_record_CPPFLAGS = $(engine_test_cppflags)
 tests_unit_test_record_LDADD = $(engine_test_libs)
+
+tests_unit_test_held_SOURCES = tests/unit/test_held.c tests/unit/caching.c tests/unit/caching.h $(reading)
+tests_unit_test_held_CPPFLAGS = $(engine_test_cppflags)
+tests_unit_test_held_LDADD = $(engine_test_libs)
 
 tests_unit_test_restore_SOURCES = tests/unit/test_restore.c tests/unit/caching.c tests/unit/caching.h $(reading)
 tests_unit_test_restore_CPPFLAGS = $(engine_test_cppflags)

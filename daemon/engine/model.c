@@ -541,9 +541,21 @@ int model_step(struct model *m, struct slice *slice, size_t slices, struct err *
 	if (m->batch.n)
 		run(m);
 	for (size_t i = 0; i < slices; i++)
-		if (!slice[i].status)
+		if (!slice[i].status && !slice[i].hold)
 			kv_commit(slice[i].kv, slice[i].count);
 	return (int)m->batch.wanted;
+}
+
+void model_keep(const struct slice *slice, size_t count)
+{
+	int r;
+
+	assert(slice->hold && !slice->status && count <= slice->count);
+	r = kv_reserve(slice->kv, slice->token, count, NULL);
+	assert(r == 0); /* all pages are there */
+	(void)r;
+	if (count)
+		kv_commit(slice->kv, count);
 }
 
 const float *model_logits(const struct model *m, size_t i)

@@ -79,7 +79,8 @@ struct slice {
 	const int32_t *token; /* each checked against the vocabulary: SINK_EINVAL */
 	size_t count;	      /* 1 .. kv_room(kv) */
 	enum logits logits;
-	int status;	     /* out: 0, or why this slice took no part (SINK_EBUSY: no page or no room; SINK_EINVAL) */
+	bool hold;  /* the step commits nothing of it: the caller looks at the logits, then calls model_keep() */
+	int status; /* out: 0, or why this slice took no part (SINK_EBUSY: no page or no room; SINK_EINVAL) */
 	size_t first_logits; /* out: its first row in model_logits() */
 };
 
@@ -88,6 +89,12 @@ struct slice {
  * Returns the number of rows of logits, or a negative code when the device failed (no cache was changed).
  */
 int model_step(struct model *m, struct slice *slice, size_t slices, struct err *e);
+
+/*
+ * Of a slice that the last step held, the first `count` tokens become part of its cache, as if it had had no others. May
+ * be left out: then nothing of it does. Once a slice, before the next step.
+ */
+void model_keep(const struct slice *slice, size_t count);
 
 /* Row `i` of the last step's logits: [vocab] floats, valid until the next step. */
 const float *model_logits(const struct model *m, size_t i);

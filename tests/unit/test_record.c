@@ -120,6 +120,25 @@ static void take_up(struct shared *s, size_t i, struct kv *kv)
 	s->c[i].alive = 1;
 }
 
+/* A step with guesses behind the tokens that are said: they are given up again. */
+static void guess(struct conversation *c, struct kv *kv, uint32_t *state)
+{
+	const int64_t at = tokens_of(kv);
+	struct slice s = { .kv = kv, .logits = LOGITS_LAST, .hold = true };
+	int32_t token[STEP];
+	size_t said;
+
+	say(c, state, 1 + lot(state, 8));
+	said = (size_t)(c->count - at);
+	assert_true(said < STEP);
+	draw_text(m, lot(state, 1 << 20), token, STEP);
+	memcpy(token, c->log + at, said * sizeof(*token));
+	s.token = token;
+	s.count = said + 1 + lot(state, (uint32_t)(STEP - said));
+	assert_int_equal(model_step(m, &s, 1, NULL), 1);
+	model_keep(&s, said);
+}
+
 /* One thing that may happen to a conversation. */
 static void happen(struct shared *s, struct arena *a, struct kv **kv, uint32_t *state)
 {
@@ -143,6 +162,8 @@ static void happen(struct shared *s, struct arena *a, struct kv **kv, uint32_t *
 
 		if (count >= 0 && kv_rewind(kv[i], c->log, count, NULL) == 0)
 			c->count = count;
+	} else if (what < 45 && tokens_of(kv[i]) == c->count) {
+		guess(c, kv[i], state);
 	} else {
 		say(c, state, what < 60 ? 1 : 1 + lot(state, STEP));
 		read_to(kv[i], c->log, c->count, false);
