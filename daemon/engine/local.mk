@@ -11,6 +11,8 @@ daemon_engine_libengine_la_SOURCES = \
 	daemon/engine/arena.h \
 	daemon/engine/bpe.c \
 	daemon/engine/bpe.h \
+	daemon/engine/draft.c \
+	daemon/engine/draft.h \
 	daemon/engine/gguf.c \
 	daemon/engine/gguf.h \
 	daemon/engine/gguf_file.h \
@@ -83,6 +85,7 @@ engine_golden = \
 if HAVE_CMOCKA
 engine_tests = \
 	tests/unit/test_policy \
+	tests/unit/test_draft \
 	tests/unit/test_held \
 	tests/unit/test_kv \
 	tests/unit/test_literal \
@@ -103,6 +106,9 @@ tests_unit_test_policy_SOURCES = tests/unit/test_policy.c
 tests_unit_test_policy_CPPFLAGS = $(engine_test_cppflags)
 tests_unit_test_policy_LDADD = $(engine_test_libs)
 
+tests_unit_test_draft_SOURCES = tests/unit/test_draft.c
+tests_unit_test_draft_CPPFLAGS = $(engine_test_cppflags)
+tests_unit_test_draft_LDADD = $(engine_test_libs)
 
 tests_unit_test_kv_SOURCES = tests/unit/test_kv.c
 tests_unit_test_kv_CPPFLAGS = $(engine_test_cppflags)

@@ -62,17 +62,27 @@ static bool is_end_text(const char *at, size_t len)
 
 /* ---- lists of ids ---- */
 
+int tokens_reserve(struct tokens *t, size_t count, struct err *e)
+{
+	size_t room = t->count + count < 64 ? 64 : (t->count + count) / 2 * 3;
+	int32_t *more;
+
+	if (t->room - t->count >= count)
+		return 0;
+	more = realloc(t->id, room * sizeof(*more));
+	if (!more)
+		return err_set(e, SINK_ENOMEM, "There is no memory for a list of %zu tokens.", room);
+	t->id = more;
+	t->room = room;
+	return 0;
+}
+
 int tokens_append(struct tokens *t, const int32_t *id, size_t count, struct err *e)
 {
-	if (t->room - t->count < count) {
-		size_t room = t->count + count < 64 ? 64 : (t->count + count) / 2 * 3;
-		int32_t *more = realloc(t->id, room * sizeof(*more));
+	int rc = tokens_reserve(t, count, e);
 
-		if (!more)
-			return err_set(e, SINK_ENOMEM, "There is no memory for a list of %zu tokens.", room);
-		t->id = more;
-		t->room = room;
-	}
+	if (rc < 0)
+		return rc;
 	if (count)
 		memcpy(t->id + t->count, id, count * sizeof(*id));
 	t->count += count;

@@ -31,6 +31,7 @@ struct tokens {
 };
 
 int tokens_add(struct tokens *t, int32_t id, struct err *e);
+int tokens_reserve(struct tokens *t, size_t count, struct err *e); /* room for so many more */
 int tokens_append(struct tokens *t, const int32_t *id, size_t count, struct err *e);
 void tokens_release(struct tokens *t); /* the list is empty and usable afterwards */
 
