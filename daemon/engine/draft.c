@@ -1,7 +1,7 @@
 /*
- * Owns the index of a text for drafts: for each three tokens in a row the last place behind them, and for each place the
- * one before it with the same hash. Both are rings over the last tokens; places are kept modulo 2^32, and since tokens
- * are compared before anything is believed, a wrong place does no harm.
+ * Owns the index of a text for drafts: for each three tokens in a row the last place behind them, and for each place
+ * the one before it with the same hash. Both are rings over the last tokens; places are kept modulo 2^32, and since
+ * tokens are compared before anything is believed, a wrong place does no harm.
  *
  * Two things are looked at: the latest places behind the same three tokens, of which the one with the longest equal
  * stretch before it is taken; and the place that follows the one of the last draft, since a text that is copied with

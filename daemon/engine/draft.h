@@ -1,6 +1,6 @@
 /*
- * Drafts: what the next tokens of a text may be, looked up in the text itself. Answers that quote, correct or go on with
- * what stands above say long stretches of it again; a place where the same tokens came before tells which.
+ * Drafts: what the next tokens of a text may be, looked up in the text itself. Answers that quote, correct or go on
+ * with what stands above say long stretches of it again; a place where the same tokens came before tells which.
  *
  * A draft is a guess. Whoever uses it lets the model read it and keeps what the model would have said (model_keep());
  * so nothing here can make an answer another one, and a stale index costs time alone.
@@ -39,8 +39,8 @@ size_t draft_propose(struct draft *d, const int32_t *log, size_t count, size_t m
 		     struct draft_match *match);
 
 /*
- * How often drafts came true, by kind of match. What is not known is expected as with most texts, and what was learnt is
- * forgotten slowly while it is not used, so that it is tried again now and then.
+ * How often drafts came true, by kind of match. What is not known is expected as with most texts, and what was learnt
+ * is forgotten slowly while it is not used, so that it is tried again now and then.
  */
 enum { DRAFT_KINDS = 14 };
 

@@ -91,8 +91,8 @@ size_t kv_room(const struct kv *kv);
  * For the model, around one step of `count` <= kv_room() tokens: reserve takes (and copies) the pages that the tokens
  * need and fails whole, with SINK_EBUSY, when the arena has none left; row() describes token `i` of them, with
  * the positions at which its key is rotated (one for each place in row.goes) and its query (one a run); commit makes
- * them part of the cache. Reserving again, before the commit, for fewer tokens of the same step takes nothing and leaves
- * the others out: their rows are overwritten by what comes later.
+ * them part of the cache. Reserving again, before the commit, for fewer tokens of the same step takes nothing and
+ * leaves the others out: their rows are overwritten by what comes later.
  */
 int kv_reserve(struct kv *kv, const int32_t *token, size_t count, struct err *e);
 void kv_row(const struct kv *kv, size_t i, struct row *row, int64_t key_at[2], int64_t query_at[RUNS]);

@@ -91,8 +91,8 @@ struct slice {
 int model_step(struct model *m, struct slice *slice, size_t slices, struct err *e);
 
 /*
- * Of a slice that the last step held, the first `count` tokens become part of its cache, as if it had had no others. May
- * be left out: then nothing of it does. Once a slice, before the next step.
+ * Of a slice that the last step held, the first `count` tokens become part of its cache, as if it had had no others.
+ * May be left out: then nothing of it does. Once a slice, before the next step.
  */
 void model_keep(const struct slice *slice, size_t count);
 
