@@ -258,6 +258,9 @@ static void print_status(const struct sink_reply *r)
 	printf("    Tokens: %" PRId64 " read, %" PRId64 " written in %" PRId64 " steps (median %.1f ms, p99 %.1f ms)\n",
 	       sink_int(r, "tokens_read", 0), sink_int(r, "tokens_written", 0), sink_int(r, "steps", 0),
 	       sink_float(r, "step_ms.median", 0), sink_float(r, "step_ms.p99", 0));
+	if (sink_int(r, "drafted", 0))
+		printf("            %" PRId64 " of them guessed from the text, %" PRId64 " guesses wrong\n",
+		       sink_int(r, "accepted", 0), sink_int(r, "drafted", 0) - sink_int(r, "accepted", 0));
 }
 
 int see_status(struct cli *c)

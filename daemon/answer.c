@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "token.h"
 #include "utf8.h"
 
 static const char replacement[] = "\xef\xbf\xbd"; /* U+FFFD */
@@ -149,6 +148,29 @@ int answer_take(struct answer *a, int32_t id, double logprob, const char *bytes,
 		return rc;
 	text_cut(&a->held, 0, *stopped ? a->held.len : ready);
 	return 0;
+}
+
+size_t answer_foresees(const struct answer *a, const struct vocab *v, const int32_t *id, size_t count)
+{
+	struct answer ahead = { .settings = a->settings };
+	size_t n = 0;
+
+	if (a->settings.stops && text_add(&ahead.held, a->held.at, a->held.len, NULL) < 0)
+		return 0;
+	for (; n < count && !vocab_is_end(v, id[n]); n++) {
+		const struct gguf_str piece = vocab_piece(v, id[n], false);
+		size_t whole;
+
+		if (!a->settings.stops)
+			continue;
+		if (text_add(&ahead.held, piece.at, piece.len, NULL) < 0)
+			break;
+		whole = utf8_whole(ahead.held.at, ahead.held.len);
+		if (find_stop(&ahead, whole) < whole)
+			break;
+	}
+	text_release(&ahead.held);
+	return n;
 }
 
 int answer_end(struct answer *a, struct text *out, struct err *e)

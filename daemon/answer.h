@@ -13,6 +13,7 @@
 
 #include "error.h"
 #include "settings.h"
+#include "token.h"
 
 /* Growing bytes, always followed by a NUL; zero-initialize, then text_release(). */
 struct text {
@@ -44,6 +45,9 @@ void answer_release(struct answer *a);
  */
 int answer_take(struct answer *a, int32_t id, double logprob, const char *bytes, size_t len, struct text *out,
 		bool *stopped, struct err *e);
+
+/* How many of these tokens may come one after the other before one ends the answer, by itself or by its text. */
+size_t answer_foresees(const struct answer *a, const struct vocab *v, const int32_t *id, size_t count);
 
 /* The answer is over: what is held goes out, an unfinished character as U+FFFD. */
 int answer_end(struct answer *a, struct text *out, struct err *e);

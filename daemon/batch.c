@@ -8,12 +8,34 @@
 
 #include "conversation.h"
 
+/* The token at `i` behind the first that is wanted: those before it were picked as they stand behind `recent`. */
+static void pick_one(struct batch *b, const struct slice *s, struct entry *n, size_t i)
+{
+	const size_t most = (size_t)n->how.penalty_last, recents = n->recents + i < most ? n->recents + i : most;
+	const int32_t *end = n->recent + n->recents + i;
+
+	n->token[i] =
+		sampler_pick(b->sampler, &n->how, model_logits(b->model, s->first_logits + i), n->position + (int64_t)i,
+			     end - recents, recents, n->explains ? &n->logprob[i] : NULL);
+}
+
+/* Picks one token after the other, as if each had been a step of its own, up to the first that no draft foresaw. */
 static void pick(struct batch *b, size_t i)
 {
 	struct entry *n = &b->entry[i];
+	struct slice *s = &b->slice[i];
+	const int32_t *draft = s->token + s->count - n->drafts;
 
-	n->token = sampler_pick(b->sampler, &n->how, model_logits(b->model, b->slice[i].first_logits), n->position,
-				n->recent, n->recents, n->explains ? &n->logprob : NULL);
+	for (n->picked = 0; n->picked <= n->drafts; n->picked++) {
+		pick_one(b, s, n, n->picked);
+		if (n->picked == n->drafts || n->token[n->picked] != draft[n->picked])
+			break;
+	}
+	n->picked++;
+	if (!s->hold)
+		return;
+	s->count -= n->drafts + 1 - n->picked;
+	model_keep(s, s->count);
 }
 
 static void score(struct batch *b, size_t i)

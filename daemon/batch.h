@@ -5,6 +5,7 @@
 #ifndef DAEMON_BATCH_H
 #define DAEMON_BATCH_H
 
+#include "draft.h"
 #include "model.h"
 #include "sample.h"
 #include "worker.h"
@@ -15,11 +16,13 @@ struct entry {
 	bool picks;  /* the token that follows the slice's last one */
 	struct sampling how;
 	int64_t position;      /* of that token */
-	const int32_t *recent; /* the tokens before it */
+	const int32_t *recent; /* the tokens before it, in memory where drafts follow them */
 	size_t recents;
-	int32_t token;	/* out */
-	bool explains;	/* its log-probability is wanted too, which costs a walk over the vocabulary */
-	double logprob; /* out; of the token */
+	size_t drafts; /* the last tokens of the slice, which is held, are guesses of that token and of those behind */
+	bool explains; /* log-probabilities are wanted too, which costs a walk over the vocabulary */
+	size_t picked; /* out: 1 and one for each draft that came true, with which the slice's count goes down */
+	int32_t token[1 + DRAFT_MOST];	/* out */
+	double logprob[1 + DRAFT_MOST]; /* out; of each token */
 
 	const int32_t
 		*target;  /* not NULL: the tokens that follow each of the slice, whose log-probabilities are wanted */

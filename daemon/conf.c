@@ -13,6 +13,7 @@
 #include "kernels.h"
 #include "log.h"
 #include "marks.h"
+#include "sched.h"
 
 #define FIELD(f) offsetof(struct conf, f), sizeof(((struct conf *)0)->f)
 
@@ -58,6 +59,8 @@ const struct conf_row conf_rows[CONF_ROWS] = {
 	{ "batch", 0, INT, false, FIELD(batch), "256", 1, 4096, "N", "most tokens of one step over all conversations" },
 	{ "gap", 0, FLOAT, true, FIELD(gap), "100", 1, 10000, "MS",
 	  "longest step that a prompt may cause while another conversation answers" },
+	{ "speculation", 0, DRAFTS, true, FIELD(speculation), "auto", 0, DRAFT_MOST, "N",
+	  "guess tokens of answers from the text and check N in one step: auto, as many as pay; off; or a number" },
 	{ "conversations", 0, INT, true, FIELD(conversations), "1000", 1, 100000, "N", "most conversations" },
 	{ "clients", 0, INT, false, FIELD(clients), "500", 1, 100000, "N", "most connections" },
 	{ "attachments", 0, INT, true, FIELD(attachments), "256", 1, 10000, "N", "most attachments of one client" },
@@ -180,6 +183,25 @@ static int check_marks(const struct conf_row *row, const char *text, struct err 
 	return rc < 0 ? err_set(e, rc, "%s: %s", row->name, why.text) : 0;
 }
 
+static int set_drafts(struct conf *c, const struct conf_row *row, const char *text, struct err *e)
+{
+	int64_t *field = (int64_t *)((char *)c + row->offset);
+	char *end;
+	long n;
+
+	errno = 0;
+	n = strtol(text, &end, 10);
+	if (strcmp(text, "auto") == 0)
+		n = DRAFTS_AUTO;
+	else if (strcmp(text, "off") == 0)
+		n = 0;
+	else if (end == text || *end || errno || n < 0 || n > DRAFT_MOST)
+		return err_set(e, SINK_EINVAL, "%s = %s: it must be auto, off, or a whole number to %d.", row->name,
+			       text, DRAFT_MOST);
+	*field = n;
+	return 0;
+}
+
 static int set_text(struct conf *c, const struct conf_row *row, const char *text, struct err *e)
 {
 	enum precision precision;
@@ -216,6 +238,8 @@ int conf_set_row(struct conf *c, const struct conf_row *row, const char *text, s
 	case SIZE:
 	case FLOAT:
 		return set_number(c, row, text, e);
+	case DRAFTS:
+		return set_drafts(c, row, text, e);
 	case LEVEL:
 		level = log_level_find(text);
 		if (level < 0)
@@ -291,6 +315,12 @@ static void value_text(const struct conf *c, const struct conf_row *row, char *t
 		return;
 	case FLOAT:
 		snprintf(text, size, "%.12g", *(const double *)field);
+		return;
+	case DRAFTS:
+		if (*(const int64_t *)field > 0)
+			snprintf(text, size, "%lld", (long long)*(const int64_t *)field);
+		else
+			snprintf(text, size, "%s", *(const int64_t *)field ? "auto" : "off");
 		return;
 	case LEVEL:
 		snprintf(text, size, "%s", log_level_name((enum log_level) * (const int64_t *)field));

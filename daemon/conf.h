@@ -35,6 +35,7 @@ struct conf {
 	struct settings sampling; /* of new conversations; without seed and stop strings */
 	int64_t batch;		  /* rows of a step */
 	double gap;		  /* milliseconds between two tokens of a stream while prompts are read */
+	int64_t speculation;	  /* drafts of a stream; DRAFTS_AUTO: as many as pay */
 	int64_t conversations, clients, attachments;
 	int64_t message_bytes, log_bytes, log_tokens;
 	char state[4096]; /* the directory of what is kept; "none": nothing is */

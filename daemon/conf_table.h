@@ -4,7 +4,7 @@
 
 #include "conf.h"
 
-enum conf_type { TEXT, POLICY, MARKS, PRECISION, BOOL, INT, SIZE, FLOAT, LEVEL };
+enum conf_type { TEXT, POLICY, MARKS, PRECISION, BOOL, INT, SIZE, FLOAT, LEVEL, DRAFTS };
 
 struct conf_row {
 	const char *name;
@@ -18,7 +18,7 @@ struct conf_row {
 };
 
 extern const struct conf_row conf_rows[];
-enum { CONF_ROWS = 37, CONF_COMMANDS = 8 };
+enum { CONF_ROWS = 38, CONF_COMMANDS = 8 };
 
 struct conf_command {
 	char letter;

@@ -217,6 +217,7 @@ void conversation_remove(struct conversations *t, struct conversation *c)
 	retention_release(&c->keeps);
 	tokens_release(&c->log);
 	answer_release(&c->work.answer);
+	draft_free(c->work.draft);
 	stream_close(c->stream);
 	free(c);
 }

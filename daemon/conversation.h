@@ -21,6 +21,7 @@
 #include <sys/queue.h>
 
 #include "answer.h"
+#include "draft.h"
 #include "error.h"
 #include "kv.h"
 #include "msg.h"
@@ -66,7 +67,9 @@ struct work {
 	double asked, served, read, first; /* ms of the monotonic clock */
 	double told;			   /* when the last `prefill` was */
 	struct answer answer;
-	struct request *request; /* a `feed` that waits for the end */
+	struct draft *draft;	  /* the index of its text; NULL: none yet, or it is of no use */
+	struct draft_match match; /* where the draft that is being read came from */
+	struct request *request;  /* a `feed` that waits for the end */
 };
 
 /*
@@ -144,6 +147,7 @@ struct conversation {
 
 	struct stream *stream;
 	struct runner runner;
+	struct draft_odds odds;
 	struct work work;
 	bool away, encoding;
 	double created, used; /* Unix seconds */

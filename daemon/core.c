@@ -79,6 +79,7 @@ int core_new(const struct conf *conf, stream_send *send, void *send_arg, struct 
 	TAILQ_INIT(&c->scores);
 	TAILQ_INIT(&c->waiting);
 	sched_init(&c->sched, (size_t)conf->batch, LOGITS_MOST, conf->gap);
+	c->sched.drafts = conf->speculation;
 	if ((rc = events_new(&c->events, e)) < 0 || (rc = out_new(&c->reply, e)) < 0 ||
 	    (rc = replies_new(&c->replies, e)) < 0 || (rc = bundles_new(&c->bundles, e)) < 0 ||
 	    (rc = worker_new("sinkd-engine", &c->engine, e)) < 0 ||
@@ -265,6 +266,7 @@ int core_check(const struct core *c, const struct conf *conf, struct err *e)
 void core_configure(struct core *c)
 {
 	c->sched.gap = c->conf.gap;
+	c->sched.drafts = c->conf.speculation;
 }
 
 /* To clients. */

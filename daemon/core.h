@@ -83,6 +83,7 @@ struct core {
 	uint64_t instance;
 	double started; /* ms of the clock */
 	int64_t tokens_read, tokens_written;
+	int64_t drafted, accepted; /* tokens of drafts that were read, and those that came true */
 };
 
 /* `send` reaches a `struct peer`. The workers run, the model is not loaded yet. */

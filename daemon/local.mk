@@ -40,6 +40,8 @@ daemon_libdaemon_la_SOURCES = \
 	daemon/log.c \
 	daemon/log.h \
 	daemon/notify.h \
+	daemon/pace.c \
+	daemon/pace.h \
 	daemon/peer.c \
 	daemon/peer.h \
 	daemon/replies.c \

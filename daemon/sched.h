@@ -5,6 +5,9 @@
  * prompt (and a `score`) takes chunks of the rows that are left, in turns. While somebody answers, a step is kept as
  * short as `gap` milliseconds by the size of the chunks, which follows the measured time of a row: so a prompt of any
  * length delays a stream by no more than that. When nobody answers, steps may last READ_GAPS times as long.
+ *
+ * A stream may have drafts read behind its token (draft.h). As many are taken, over all streams, as make the tokens
+ * that are to be expected of a step the most for its time (pace.h): where rows are dear or drafts seldom right, none.
  */
 #ifndef DAEMON_SCHED_H
 #define DAEMON_SCHED_H
@@ -14,7 +17,10 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-enum { SCHED_STEPS = 1000, READ_GAPS = 3 };
+#include "draft.h"
+#include "pace.h"
+
+enum { SCHED_STEPS = 1000, READ_GAPS = 3, SCHED_DRAFTS = 32, DRAFTS_AUTO = -1 };
 
 enum rows_wanted { ROWS_NONE, ROWS_LAST, ROWS_ALL }; /* which rows of a runner want logits */
 
@@ -29,8 +35,10 @@ struct runner {
 	int64_t waiting; /* tokens to be read; 0: it sits this step out */
 	int64_t room;	 /* most of them that one step may take */
 	enum rows_wanted wants;
+	size_t drafts;		   /* of a stream: tokens that may follow */
+	double chance[DRAFT_MOST]; /* of each, when those before it are right */
 
-	size_t take; /* out: tokens of the next step */
+	size_t take; /* out: tokens of the next step, drafts included */
 };
 
 struct sched {
@@ -38,6 +46,8 @@ struct sched {
 	size_t count;
 	size_t max_rows, max_logits;
 	double gap;	/* ms */
+	int64_t drafts; /* most of a stream; DRAFTS_AUTO: as many as pay */
+	struct pace pace;
 	double row_ms;	/* of a row in a step with a prompt; 0: not known yet */
 	size_t chunk;	/* the largest chunk so far, which the next at most doubles; at first a guess */
 	size_t granted; /* rows of prompts that the last step was allowed */

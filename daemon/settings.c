@@ -71,15 +71,18 @@ static int read_stops(const struct val *map, struct settings *s, struct err *e)
 int settings_read(const struct val *map, struct settings *s, bool *seeded, struct err *e)
 {
 	struct settings fresh = *s;
+	bool drafted = !fresh.undrafted;
 	int64_t seed = -1;
 
 	if (map && val_type(map) != VAL_MAP)
 		return err_set(e, SINK_EINVAL, "\"sampling\" must be a map.");
 	if (read_numbers(map, &fresh, e) < 0 || read_stops(map, &fresh, e) < 0 ||
-	    msg_bool_or(map, "logprobs", &fresh.logprobs, e) < 0 || msg_int_or(map, "seed", 0, SEED_MOST, &seed, e) < 0)
+	    msg_bool_or(map, "logprobs", &fresh.logprobs, e) < 0 || msg_bool_or(map, "speculation", &drafted, e) < 0 ||
+	    msg_int_or(map, "seed", 0, SEED_MOST, &seed, e) < 0)
 		return SINK_EINVAL;
 	if (seed >= 0)
 		fresh.how.seed = (uint64_t)seed;
+	fresh.undrafted = !drafted;
 	if (sampling_check(&fresh.how, e) < 0)
 		return SINK_EINVAL;
 	if (seeded)
@@ -97,6 +100,7 @@ void settings_write(const struct settings *s, struct out *o, const char *key)
 		out_int(o, integers[i].key, *(const int64_t *)((const char *)s + integers[i].offset));
 	out_int(o, "seed", (int64_t)s->how.seed);
 	out_bool(o, "logprobs", s->logprobs);
+	out_bool(o, "speculation", !s->undrafted);
 	out_array(o, "stop");
 	for (size_t i = 0; i < s->stops; i++)
 		out_strn(o, NULL, s->stop[i].text, s->stop[i].len);

@@ -19,6 +19,7 @@ struct settings {
 	struct sampling how;
 	int64_t max_tokens; /* 0: no limit */
 	bool logprobs;
+	bool undrafted; /* no tokens are guessed, whatever the daemon does elsewhere */
 	size_t stops;
 	struct {
 		size_t len;

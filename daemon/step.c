@@ -13,6 +13,47 @@
 #include "talk.h"
 #include "tier.h"
 
+static int64_t smaller(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+/*
+ * Most tokens that may be read behind the one that waits: no more than room and limits allow, since what is read must
+ * be of the answer, and the last of an answer is never read.
+ */
+static int64_t drafts_most(const struct core *c, const struct conversation *v)
+{
+	const struct work *w = &v->work;
+	int64_t most = c->sched.drafts == DRAFTS_AUTO ? DRAFT_MOST : c->sched.drafts;
+
+	if (!v->runner.streams || w->answer.settings.undrafted || policy_begins_anew(&v->keeps.policy))
+		return 0;
+	most = smaller(most, v->runner.room - 1);
+	most = smaller(most, c->conf.log_tokens - (int64_t)v->log.count - 1);
+	if (w->answer.settings.max_tokens)
+		most = smaller(most, w->answer.settings.max_tokens - w->generated - 1);
+	return most;
+}
+
+/* Tokens that may follow stand in the log's memory behind its end, and are none of the text before they are picked. */
+static void propose(struct core *c, struct conversation *v)
+{
+	const int64_t most = drafts_most(c, v);
+	struct work *w = &v->work;
+	struct runner *r = &v->runner;
+	int32_t *out;
+
+	r->drafts = 0;
+	if (most < 1 || (!w->draft && draft_new(&w->draft, NULL) < 0) || tokens_reserve(&v->log, DRAFT_MOST, NULL) < 0)
+		return;
+	out = v->log.id + v->log.count;
+	r->drafts = draft_propose(w->draft, v->log.id, v->log.count, (size_t)most, out, &w->match);
+	r->drafts = answer_foresees(&w->answer, model_vocab(c->model), out, r->drafts);
+	for (size_t i = 0; i < r->drafts; i++)
+		r->chance[i] = draft_chance(&v->odds, &w->match, i);
+}
+
 /*
  * What the scheduler asks of a conversation; false: it cannot go on. An answer's token is the only one to be read,
  * unless the policy reads the whole window anew for it: then the conversation is one of those that read.
@@ -35,8 +76,11 @@ static bool prepare(struct core *c, struct conversation *v)
 	r->wants = v->work.answers ? ROWS_LAST : ROWS_NONE;
 	if (!keep_allows(c, v)) /* the disk is slower than the engine */
 		r->waiting = 0;
-	else if (r->waiting > 0 && r->room > 0)
+	else if (r->waiting > 0 && r->room > 0) {
+		tier_grew(c, v); /* all that it has read is safe now */
+		propose(c, v);
 		return true;
+	}
 	if (r->waiting == 0)
 		return true;
 	policy_format(&v->keeps.policy, policy, sizeof(policy));
@@ -84,7 +128,8 @@ static void serve(struct core *c, struct conversation *v)
 
 static void fill(struct core *c, struct conversation *v, struct slice *slice, struct entry *n)
 {
-	const int64_t begin = kv_aim(v->kv, (int64_t)v->log.count), end = begin + (int64_t)v->runner.take;
+	const size_t drafts = v->runner.streams ? v->runner.take - 1 : 0;
+	const int64_t begin = kv_aim(v->kv, (int64_t)v->log.count), end = begin + (int64_t)(v->runner.take - drafts);
 	const struct settings *s = &v->work.answer.settings;
 	bool picks = v->work.answers && end == (int64_t)v->log.count;
 
@@ -92,10 +137,16 @@ static void fill(struct core *c, struct conversation *v, struct slice *slice, st
 	*slice = (struct slice){ .kv = v->kv,
 				 .token = v->log.id + begin,
 				 .count = v->runner.take,
-				 .logits = picks ? LOGITS_LAST : LOGITS_NONE };
-	*n = (struct entry){
-		.owner = &v->runner, .picks = picks, .how = s->how, .position = end, .explains = s->logprobs
-	};
+				 .logits = drafts  ? LOGITS_ALL
+					   : picks ? LOGITS_LAST
+						   : LOGITS_NONE,
+				 .hold = drafts > 0 };
+	*n = (struct entry){ .owner = &v->runner,
+			     .picks = picks,
+			     .how = s->how,
+			     .position = end,
+			     .drafts = drafts,
+			     .explains = s->logprobs };
 	if (!picks)
 		return;
 	n->recents = end < s->how.penalty_last ? (size_t)end : (size_t)s->how.penalty_last;
@@ -132,14 +183,32 @@ void step_begin(struct core *c)
 	(void)rc;
 }
 
+static void count_drafts(struct core *c, struct conversation *v, const struct entry *n)
+{
+	const size_t right = n->picked - 1;
+
+	c->drafted += (int64_t)n->drafts;
+	c->accepted += (int64_t)right;
+	draft_learn(&v->odds, &v->work.match, right < n->drafts ? n->picked : right, right);
+}
+
+/* Each token that was picked, as if it had been a step of its own: what is told of the cache is as it was then. */
 static void carry_out(struct core *c, struct conversation *v, const struct slice *s, const struct entry *n)
 {
 	c->tokens_read += v->state == STATE_ANSWERING ? 0 : (int64_t)s->count;
+	if (n->picks && v->runner.drafts)
+		count_drafts(c, v, n);
+	for (size_t i = 0; i == 0 || (i < n->picked && v->state == STATE_ANSWERING); i++) {
+		kv_info(v->kv, &v->seen);
+		if (i + 1 < n->picked)
+			kv_info_at(v->kv, n->position + (int64_t)i, &v->seen);
+		talk_read(c, v);
+		if (n->picks && v->state == STATE_ANSWERING)
+			talk_token(c, v, n->token[i], n->logprob[i]);
+	}
 	kv_info(v->kv, &v->seen);
-	tier_grew(c, v);
-	talk_read(c, v);
-	if (n->picks && v->state == STATE_ANSWERING)
-		talk_token(c, v, n->token, n->logprob);
+	if (v->seen.tokens > (int64_t)v->log.count) /* it failed among them */
+		talk_trim(v, (int64_t)v->log.count);
 }
 
 static void fail(struct core *c, struct runner *r, const struct err *why)

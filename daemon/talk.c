@@ -98,6 +98,8 @@ static void leave(struct core *core, struct conversation *c)
 {
 	sched_remove(&core->sched, &c->runner);
 	answer_release(&c->work.answer);
+	draft_free(c->work.draft);
+	c->work.draft = NULL;
 	conversation_touch(&core->table, c);
 	c->kept.ends = true;
 	conversation_changed(c, true);

@@ -204,6 +204,8 @@ static int status(struct core *c, struct request *r, struct err *e)
 	out_int(o, "resident_bytes", resident_bytes());
 	out_int(o, "tokens_read", c->tokens_read);
 	out_int(o, "tokens_written", c->tokens_written);
+	out_int(o, "drafted", c->drafted);
+	out_int(o, "accepted", c->accepted);
 	write_steps(c, o);
 	write_store(c, o);
 	out_str(o, "endpoint", c->conf.listen);

@@ -23,6 +23,7 @@ live_tests = \
 	tests/live/policies.py \
 	tests/live/python_client.py \
 	tests/live/service.py \
+	tests/live/speculate.py \
 	tests/live/supervised.py \
 	tests/live/survive.py \
 	tests/live/terminal.py

@@ -269,6 +269,24 @@ static void a_reload_takes_what_may_change(void **state)
 }
 
 /* The lines `name = value` of a text, those that are commented out too. */
+static void speculation_is_a_word_or_a_number(void **state)
+{
+	static const char *const bad[] = { "", "on", "-1", "17", "4x", "1.5" };
+	struct conf c;
+
+	(void)state;
+	conf_defaults(&c);
+	assert_int_equal(c.speculation, -1);
+	assert_int_equal(conf_set(&c, "speculation", "off", NULL), 0);
+	assert_int_equal(c.speculation, 0);
+	assert_int_equal(conf_set(&c, "speculation", "16", NULL), 0);
+	assert_int_equal(c.speculation, 16);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_int_equal(conf_set(&c, "speculation", bad[i], NULL), SINK_EINVAL);
+	assert_int_equal(conf_set(&c, "speculation", "auto", NULL), 0);
+	assert_int_equal(c.speculation, -1);
+}
+
 static void collect(FILE *from, char lines[64][64], size_t *count)
 {
 	char line[256];
@@ -345,6 +363,7 @@ int main(void)
 		cmocka_unit_test(mistakes_on_the_command_line_are_named),
 		cmocka_unit_test(actions_are_told),
 		cmocka_unit_test(a_reload_takes_what_may_change),
+		cmocka_unit_test(speculation_is_a_word_or_a_number),
 		cmocka_unit_test(the_example_shows_every_default),
 		cmocka_unit_test(what_is_printed_can_be_read),
 	};

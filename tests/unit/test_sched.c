@@ -249,6 +249,158 @@ static void times_are_those_of_the_last_thousand(void **state)
 	assert_int_equal(s.steps, 500 + SCHED_STEPS);
 }
 
+/* Tokens a second that are to be expected of a step of one stream with so many drafts of this chance each. */
+static double rate(double chance, size_t drafts, double row)
+{
+	double tokens = 1, c = 1;
+
+	for (size_t i = 0; i < drafts; i++)
+		tokens += c *= chance;
+	return tokens / (10 * (1 + row * (double)drafts));
+}
+
+static struct runner drafter(size_t drafts, double chance)
+{
+	struct runner r = streamer();
+
+	r.drafts = drafts;
+	for (size_t i = 0; i < drafts; i++)
+		r.chance[i] = chance;
+	return r;
+}
+
+/* A machine on which each further row costs this share of the first. */
+static void teach(struct sched *s, double row)
+{
+	for (int i = 0; i < 200; i++)
+		for (size_t n = 1; n <= DRAFT_MOST + 1; n++)
+			sched_learn(s, n, 0, 10 * (1 + row * (double)(n - 1)));
+}
+
+static void as_many_drafts_as_pay(void **state)
+{
+	static const double rows[] = { 0.02, 0.2, 0.35, 0.9 }, chances[] = { 0.01, 0.3, 0.6, 0.9, 0.99 };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		for (size_t k = 0; k < sizeof(chances) / sizeof(chances[0]); k++) {
+			struct runner r = drafter(DRAFT_MOST, chances[k]), *chosen[MOST];
+			double best = 0, got;
+			struct sched s;
+
+			sched_init(&s, 256, 64, 1000);
+			sched_add(&s, &r);
+			assert_int_equal(sched_plan(&s, chosen, MOST), 1);
+			assert_int_equal(r.take, 1); /* nothing is known of times */
+			teach(&s, rows[i]);
+			assert_int_equal(sched_plan(&s, chosen, MOST), 1);
+			got = rate(chances[k], r.take - 1, rows[i]);
+			for (size_t n = 0; n <= DRAFT_MOST; n++)
+				best = rate(chances[k], n, rows[i]) > best ? rate(chances[k], n, rows[i]) : best;
+			assert_true(got > best * 0.96);
+			assert_true(chances[k] > rows[i] || r.take == 1);
+		}
+}
+
+static void drafts_keep_to_limits(void **state)
+{
+	struct runner r[6] = { { .listed = false } }, *chosen[MOST];
+	struct sched s;
+	size_t rows;
+
+	(void)state;
+	sched_init(&s, 256, 64, 15); /* a step of one row takes 10 */
+	teach(&s, 0.2);
+	for (int i = 0; i < 2; i++) {
+		r[i] = drafter(DRAFT_MOST, 0.99);
+		sched_add(&s, &r[i]);
+	}
+	assert_int_equal(sched_plan(&s, chosen, MOST), 2);
+	assert_true(pace_of(&s.pace, r[0].take + r[1].take) <= 15); /* neither waits for longer */
+	assert_true(r[0].take + r[1].take >= 3);
+	r[1].drafts = 0; /* the likeliest come first */
+	assert_int_equal(sched_plan(&s, chosen, MOST), 2);
+	assert_int_equal(r[1].take, 1);
+	assert_true(r[0].take > 1);
+	s.drafts = 0;
+	assert_int_equal(sched_plan(&s, chosen, MOST), 2);
+	assert_int_equal(r[0].take + r[1].take, 2);
+	s.drafts = DRAFT_MOST; /* whatever it costs, but for the rows that there are */
+	for (int i = 0; i < 6; i++) {
+		sched_remove(&s, &r[i]);
+		r[i] = drafter(DRAFT_MOST, 0.1);
+		sched_add(&s, &r[i]);
+	}
+	assert_int_equal(sched_plan(&s, chosen, MOST), 6);
+	rows = 0;
+	for (int i = 0; i < 6; i++)
+		rows += r[i].take;
+	assert_int_equal(rows, 6 + SCHED_DRAFTS);
+	s.max_rows = 9;
+	assert_int_equal(sched_plan(&s, chosen, MOST), 6);
+	rows = 0;
+	for (int i = 0; i < 6; i++)
+		rows += r[i].take;
+	assert_int_equal(rows, 9);
+}
+
+static void drafts_make_no_step_with_a_prompt_longer(void **state)
+{
+	struct runner r = drafter(8, 0.98), prompt = reader(100000), *chosen[MOST];
+	size_t drafted = 0;
+	struct sched s;
+
+	(void)state;
+	sched_init(&s, 256, 64, 100);
+	sched_add(&s, &r);
+	sched_add(&s, &prompt);
+	for (int i = 0; i < 60; i++) {
+		size_t count = sched_plan(&s, chosen, MOST), rows = 0;
+
+		assert_int_equal(count, 2);
+		assert_true(prompt.take > 0);
+		rows = r.take + prompt.take;
+		drafted += r.take - 1;
+		if (i > 30)
+			assert_true(5 + 2 * (double)rows <= 110);
+		sched_learn(&s, rows, prompt.take, 5 + 2 * (double)rows);
+	}
+	assert_true(drafted > 100);
+}
+
+/* Times of a few counts tell those between and beyond; what changes for one changes for all; and what is old goes. */
+static void times_of_steps_are_learnt(void **state)
+{
+	struct pace p = { { 0 }, { 0 } };
+
+	(void)state;
+	assert_true(pace_of(&p, 3) <= 0);
+	pace_learn(&p, 1, 8);
+	assert_true(pace_of(&p, 1) > 7.9 && pace_of(&p, 1) < 8.1);
+	assert_true(pace_of(&p, 5) > 8 && pace_of(&p, 5) < 24); /* a guess */
+	for (int i = 0; i < 100; i++) {
+		pace_learn(&p, 1, 8);
+		pace_learn(&p, 5, 12);
+		pace_learn(&p, 9, 20);
+	}
+	assert_true(pace_of(&p, 5) > 11.5 && pace_of(&p, 5) < 12.5);
+	assert_true(pace_of(&p, 3) > 9.5 && pace_of(&p, 3) < 10.5);
+	assert_true(pace_of(&p, 17) > 30 && pace_of(&p, 17) < 34);
+	for (int i = 0; i < 40; i++) /* twice as slow, seen with one row alone */
+		pace_learn(&p, 1, 16);
+	assert_true(pace_of(&p, 1) > 15 && pace_of(&p, 5) > 17);
+	pace_learn(&p, 1, 1e9); /* an outlier, or nonsense */
+	pace_learn(&p, 0, 5);
+	pace_learn(&p, PACE_ROWS + 1, 5);
+	pace_learn(&p, 3, 0);
+	assert_true(pace_of(&p, 1) < 18);
+	for (int i = 0; i < 2000; i++)
+		pace_learn(&p, 1, 8);
+	assert_true(pace_of(&p, 5) > 15 && pace_of(&p, 5) < 17); /* what a row costs mostly */
+	for (size_t n = 2; n <= PACE_ROWS + 30; n++)
+		assert_true(pace_of(&p, n) >= pace_of(&p, n - 1));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -262,6 +414,10 @@ int main(void)
 		cmocka_unit_test(thin_pieces_are_not_cut),
 		cmocka_unit_test(a_step_keeps_to_its_limits),
 		cmocka_unit_test(times_are_those_of_the_last_thousand),
+		cmocka_unit_test(as_many_drafts_as_pay),
+		cmocka_unit_test(drafts_keep_to_limits),
+		cmocka_unit_test(drafts_make_no_step_with_a_prompt_longer),
+		cmocka_unit_test(times_of_steps_are_learnt),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -172,7 +172,12 @@ static void fill_all(struct out *o, const void *arg)
 
 static void what_is_written_can_be_read(void **state)
 {
-	struct settings s = { .max_tokens = 7, .logprobs = true, .stops = 1, .stop = { { 2, "ab" } } }, back = { 0 };
+	struct settings s = { .max_tokens = 7,
+			      .logprobs = true,
+			      .undrafted = true,
+			      .stops = 1,
+			      .stop = { { 2, "ab" } } },
+			back = { 0 };
 	const void *frame;
 	struct out *o;
 	struct msg *m;
