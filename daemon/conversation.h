@@ -69,6 +69,7 @@ struct work {
 	struct answer answer;
 	struct draft *draft;	  /* the index of its text; NULL: none yet, or it is of no use */
 	struct draft_match match; /* where the draft that is being read came from */
+	bool cramped;		  /* there was no page for a draft: the next step goes without */
 	struct request *request;  /* a `feed` that waits for the end */
 };
 

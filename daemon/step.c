@@ -45,6 +45,10 @@ static void propose(struct core *c, struct conversation *v)
 	int32_t *out;
 
 	r->drafts = 0;
+	if (w->cramped) {
+		w->cramped = false;
+		return;
+	}
 	if (most < 1 || (!w->draft && draft_new(&w->draft, NULL) < 0) || tokens_reserve(&v->log, DRAFT_MOST, NULL) < 0)
 		return;
 	out = v->log.id + v->log.count;
@@ -248,6 +252,26 @@ static void find_space(struct core *c, const struct batch *b, bool moved)
 		fail(c, last_asked(b), &full);
 }
 
+/* Whether all who were in it took part: then its time says what so many rows take. */
+static bool is_whole(const struct batch *b)
+{
+	for (size_t i = 0; i < b->count; i++)
+		if (b->slice[i].status)
+			return false;
+	return b->rc >= 0;
+}
+
+/* Without its draft this one may find the page that it needs. */
+static bool try_plain(const struct batch *b, size_t i)
+{
+	struct runner *r = b->entry[i].owner;
+
+	if (b->rc < 0 || b->slice[i].status != SINK_EBUSY || !b->entry[i].drafts)
+		return false;
+	((struct conversation *)r->owner)->work.cramped = true;
+	return true;
+}
+
 void step_done(struct job *j, void *owner)
 {
 	static const struct err refused = { SINK_EINVAL, "The engine refused the tokens." };
@@ -256,7 +280,8 @@ void step_done(struct job *j, void *owner)
 	bool starved = false, moved = false;
 
 	c->batch_away = false;
-	sched_learn(&c->sched, b->rows, b->prompts, b->ms);
+	if (is_whole(b))
+		sched_learn(&c->sched, b->rows, b->prompts, b->ms);
 	for (size_t i = 0; i < b->count; i++) {
 		struct runner *r = b->entry[i].owner;
 
@@ -267,7 +292,9 @@ void step_done(struct job *j, void *owner)
 		struct runner *r = b->entry[i].owner;
 		int status = b->rc < 0 ? b->rc : b->slice[i].status;
 
-		if (status == SINK_EBUSY && b->rc >= 0)
+		if (try_plain(b, i))
+			moved = true;
+		else if (status == SINK_EBUSY && b->rc >= 0)
 			starved = true;
 		else if (status < 0)
 			fail(c, r, b->rc < 0 ? &b->err : &refused);

@@ -157,6 +157,27 @@ def company_changes_nothing():
 
 
 @case
+def a_draft_that_finds_no_page_harms_nobody():
+    """An arena of 64 pages: another conversation has half of them, and gives way when they are needed, not before."""
+    texts = []
+    for value in ('off', '3', '16'):
+        daemon = Daemon(tiny(), '--state', 'none', '--speculation', value, '--cache', '1M', '--policy', 'dense')
+        client = daemon.client()
+        pages = client.call('status')['pages']
+        for name in ('idle', 'fills'):
+            client.call('new', name=name, system='', sampling={**live.ENDLESS, 'logprobs': True})
+        client.call('feed', conversation='idle', text='ab ' * (pages * 8), wait=live.WAIT)
+        client.call('say', conversation='fills', text=live.TALK, attach=True)
+        events = client.until('error', 'fills', wait=live.WAIT)
+        assert 'has an end' in events[-1]['text'], events[-1]
+        texts.append(told(events))
+        client.close()
+        daemon.stop()
+    for text in texts[1:]:
+        assert text == texts[0], first_difference(texts[0], text)
+
+
+@case
 def a_stop_leaves_a_conversation_that_goes_on():
     """Wherever it is stopped, what was said is the beginning of the whole, and `generate` goes on with the rest."""
     whole = None
