@@ -6,6 +6,7 @@ EXTRA_DIST += \
 	contrib/bench/perplexity.svg \
 	contrib/bench/picture.gp \
 	contrib/bench/run \
+	contrib/bench/speculate.py \
 	contrib/bench/store.py \
 	contrib/bench/streameval.svg \
 	contrib/bench/table.py \
