@@ -9,9 +9,10 @@
 #include "kernels.h"
 
 static const struct dtype_info types[] = {
-	{ DTYPE_F32, "f32", 1, 4 },	{ DTYPE_F16, "f16", 1, 2 },	{ DTYPE_BF16, "bf16", 1, 2 },
-	{ DTYPE_Q4_0, "q4_0", 32, 18 }, { DTYPE_Q4_1, "q4_1", 32, 20 }, { DTYPE_Q5_0, "q5_0", 32, 22 },
-	{ DTYPE_Q5_1, "q5_1", 32, 24 }, { DTYPE_Q8_0, "q8_0", 32, 34 },
+	{ DTYPE_F32, "f32", 1, 4 },	  { DTYPE_F16, "f16", 1, 2 },	    { DTYPE_BF16, "bf16", 1, 2 },
+	{ DTYPE_Q4_0, "q4_0", 32, 18 },	  { DTYPE_Q4_1, "q4_1", 32, 20 },   { DTYPE_Q5_0, "q5_0", 32, 22 },
+	{ DTYPE_Q5_1, "q5_1", 32, 24 },	  { DTYPE_Q8_0, "q8_0", 32, 34 },   { DTYPE_Q4_K, "q4_k", 256, 144 },
+	{ DTYPE_Q5_K, "q5_k", 256, 176 }, { DTYPE_Q6_K, "q6_k", 256, 210 },
 };
 
 const struct dtype_info *dtype_find(uint32_t gguf_type)
@@ -106,6 +107,80 @@ static void from_q8_0(const uint8_t *src, size_t cols, float *dst)
 	}
 }
 
+/*
+ * 16 numbers of 6 bits in 12 bytes: 8 scales, 8 minima. The first four of each have bytes 0..3 and 4..7; of the others
+ * the low four bits are the nibbles of bytes 8..11, and the high two stand above the first four.
+ */
+static void six_bits(const uint8_t *p, struct superblock *ret)
+{
+	for (int i = 0; i < 4; i++) {
+		ret->scale[i] = (int8_t)(p[i] & 63);
+		ret->min[i] = p[4 + i] & 63;
+		ret->scale[4 + i] = (int8_t)((p[8 + i] & 15) | p[i] >> 6 << 4);
+		ret->min[4 + i] = (uint8_t)(p[8 + i] >> 4 | p[4 + i] >> 6 << 4);
+	}
+}
+
+/* 32 bytes hold 64 elements, the first 32 in the low nibbles; bit i of byte j of `high` is that of element 32i + j. */
+static void read_four_or_five(const uint8_t *high, const uint8_t *nibbles, uint8_t *q)
+{
+	for (int i = 0; i < SUPERBLOCK; i++) {
+		q[i] = nibbles[i / 64 * 32 + i % 32] >> i % 64 / 32 * 4 & 15;
+		if (high)
+			q[i] |= (uint8_t)((high[i % 32] >> i / 32 & 1) << 4);
+	}
+}
+
+/*
+ * Each half of 128 elements has 64 bytes of low bits, the first 64 elements in the low nibbles, and 32 bytes of high
+ * ones: bits 2i and 2i + 1 of byte j are those of element 32i + j.
+ */
+static void read_six(const uint8_t *low, const uint8_t *high, uint8_t *q)
+{
+	for (int i = 0; i < SUPERBLOCK; i++) {
+		int half = i / 128, at = i % 128;
+		int bits = high[32 * half + at % 32] >> at / 32 * 2 & 3;
+
+		q[i] = (uint8_t)((low[64 * half + at % 64] >> at / 64 * 4 & 15) | bits << 4);
+	}
+}
+
+void superblock_read(enum dtype type, const uint8_t *src, struct superblock *ret)
+{
+	if (type == DTYPE_Q6_K) {
+		read_six(src, src + 128, ret->q);
+		memcpy(ret->scale, src + 192, sizeof(ret->scale));
+		ret->d = u16_at(src + 208);
+		return;
+	}
+	ret->d = u16_at(src);
+	ret->dmin = u16_at(src + 2);
+	six_bits(src + 4, ret);
+	read_four_or_five(type == DTYPE_Q5_K ? src + 16 : NULL, src + (type == DTYPE_Q5_K ? 48 : 16), ret->q);
+}
+
+void superblock_to_f32(enum dtype type, const struct superblock *s, float *dst)
+{
+	const float d = f16_to_f32(s->d), dmin = type == DTYPE_Q6_K ? 0 : f16_to_f32(s->dmin);
+
+	for (int i = 0; i < SUPERBLOCK; i++)
+		if (type == DTYPE_Q6_K)
+			dst[i] = d * (float)s->scale[i / 16] * (float)(s->q[i] - 32);
+		else
+			dst[i] = d * (float)s->scale[i / 32] * (float)s->q[i] - dmin * (float)s->min[i / 32];
+}
+
+static void from_superblocks(enum dtype type, const uint8_t *src, size_t cols, float *dst)
+{
+	const size_t bytes = dtype_find((uint32_t)type)->bytes;
+	struct superblock s;
+
+	for (size_t b = 0; b < cols / SUPERBLOCK; b++, src += bytes, dst += SUPERBLOCK) {
+		superblock_read(type, src, &s);
+		superblock_to_f32(type, &s, dst);
+	}
+}
+
 void dtype_to_f32(enum dtype type, const void *src, size_t cols, float *dst)
 {
 	switch (type) {
@@ -132,6 +207,11 @@ void dtype_to_f32(enum dtype type, const void *src, size_t cols, float *dst)
 		return;
 	case DTYPE_Q8_0:
 		from_q8_0(src, cols, dst);
+		return;
+	case DTYPE_Q4_K:
+	case DTYPE_Q5_K:
+	case DTYPE_Q6_K:
+		from_superblocks(type, src, cols, dst);
 		return;
 	}
 	assert(0 && "a type that dtype_find does not know");

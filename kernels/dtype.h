@@ -1,12 +1,15 @@
 /*
- * Half-precision numbers in plain C: the same bits as the F16C instructions, NaNs made quiet with their payload kept.
- * For the rooms of kernels/ only; the public half of dtype.c is in kernels.h.
+ * Half-precision numbers in plain C: the same bits as the F16C instructions, NaNs made quiet with their payload kept; and
+ * the superblocks of the K types in plain numbers. For the rooms of kernels/ only; the public half of dtype.c is in
+ * kernels.h.
  */
 #ifndef KERNELS_DTYPE_H
 #define KERNELS_DTYPE_H
 
 #include <stdint.h>
 #include <string.h>
+
+#include "kernels.h"
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "GGUF tensors are little-endian, and so must the machine be."
@@ -56,5 +59,22 @@ static inline uint16_t f16_of_f32(float f)
 		return (uint16_t)(sign | (f32_bits(f32_of_bits(abs) + 0.5f) - 0x3f000000));
 	return (uint16_t)(sign | ((abs - 0x38000000 + 0xfff + (abs >> 13 & 1)) >> 13));
 }
+
+/* Elements of a superblock. */
+enum { SUPERBLOCK = 256 };
+
+/*
+ * A superblock of Q4_K, Q5_K or Q6_K. Element i is d * scale[i / 32] * q[i] - dmin * min[i / 32], and for Q6_K
+ * d * scale[i / 16] * (q[i] - 32).
+ */
+struct superblock {
+	uint16_t d, dmin; /* halves; no dmin in Q6_K */
+	int8_t scale[16]; /* 0 .. 63 in the others, which have 8 */
+	uint8_t min[8];
+	uint8_t q[SUPERBLOCK];
+};
+
+void superblock_read(enum dtype type, const uint8_t *src, struct superblock *ret);
+void superblock_to_f32(enum dtype type, const struct superblock *s, float *dst);
 
 #endif

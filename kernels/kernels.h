@@ -31,6 +31,9 @@ enum dtype {
 	DTYPE_Q5_0 = 6,
 	DTYPE_Q5_1 = 7,
 	DTYPE_Q8_0 = 8,
+	DTYPE_Q4_K = 12,
+	DTYPE_Q5_K = 13,
+	DTYPE_Q6_K = 14,
 	DTYPE_BF16 = 30,
 };
 

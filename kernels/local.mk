@@ -35,6 +35,7 @@ kernels_libkernels_la_SOURCES = \
 	kernels/cpu/scalar.c \
 	kernels/cpu/tile.h \
 	kernels/cpu/tile_bytes.h \
+	kernels/cpu/tile_super.h \
 	kernels/cpu/tile_words.h
 kernels_libkernels_la_CPPFLAGS = $(kernels_cppflags)
 kernels_libkernels_la_CFLAGS = $(kernels_cflags)
@@ -61,6 +62,7 @@ check_PROGRAMS += tests/kernels/check_kernels
 TESTS += tests/kernels/check_kernels
 tests_kernels_check_kernels_SOURCES = \
 	tests/kernels/bench.c \
+	tests/kernels/bench_types.c \
 	tests/kernels/check.h \
 	tests/kernels/check_attend.c \
 	tests/kernels/check_kernels.c \

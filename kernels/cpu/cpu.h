@@ -90,6 +90,15 @@ static inline size_t word_place(size_t c)
  *	4 and 5 bits: 4 vectors of 64 bytes, byte r*4+c of vector j: column 4j+c of row r low, 16+4j+c high,
  *	8 bits: 8 vectors of 64 bytes, byte r*4+c of vector j: column 4j+c of row r,
  *	F32, F16, BF16: the LANES elements of one column.
+ *
+ * The K types have superblocks of SUPER blocks: first what the blocks share, then their quants, as above.
+ *
+ *	Q4_K, Q5_K: d[LANES] f16, -dmin[LANES] f16, then the scales and minima of 6 bits, numbered as they are unpacked,
+ *	[scale, minimum][SUPER][LANES], in three vectors of 64 bytes: byte i of vector 0 has the low four bits of numbers
+ *	i and 64 + i, vector 1 those of 128 + i and 192 + i, vector 2 the high two of all four, from the lowest bits up,
+ *	Q6_K: d[LANES] f16, then scales of 8 bits, [SUPER][columns 0..15, 16..31][LANES],
+ *	6 bits: before the nibbles 2 vectors of 64 bytes, byte r*4+c of vector v, for j = 2v + p: bits 2p and 2p + 1
+ *	column 4j+c of row r, bits 4 + 2p and 5 + 2p column 16+4j+c.
  */
 struct weight {
 	enum dtype type;
@@ -106,12 +115,20 @@ static inline bool type_is_blocked(enum dtype type)
 	return type != DTYPE_F32 && type != DTYPE_F16 && type != DTYPE_BF16;
 }
 
-/* Bytes of one packed block (of LANES rows), or of one column of the types without blocks. */
+/* Blocks of a superblock, and whether a type has those. Their activations are words in either precision. */
+enum { SUPER = 8 };
+
+static inline bool type_is_super(enum dtype type)
+{
+	return type == DTYPE_Q4_K || type == DTYPE_Q5_K || type == DTYPE_Q6_K;
+}
+
+/* Bytes of one packed block or superblock (of LANES rows), or of one column of the types without blocks. */
 size_t pack_block_bytes(enum dtype type);
 /* Packs one group of rows of `t`, starting at row group * LANES, to `dst`. */
 void pack_group(const struct tensor *t, size_t group, uint8_t *dst);
-/* Blocks first .. first + count - 1 of a row (elements, for types without blocks) as they were in the file. */
-void pack_undo(const struct weight *w, size_t row, size_t first, size_t count, uint8_t *dst);
+/* A row of the matrix in F32: to the bit what dtype_to_f32() makes of the file. */
+void pack_row_to_f32(const struct weight *w, size_t row, float *y);
 
 /* Rows of activations of a piece at most: with a few groups of weights they stay in the second cache. */
 enum { TILE_ROWS = 64 };
@@ -232,8 +249,8 @@ struct device {
 	const struct isa *isa; /* NULL: the reference */
 	struct pool *pool;
 	size_t max_rows;
-	bool fast;	   /* activations in bytes, not words */
-	struct xbytes *xb; /* [max_rows][widest / BLOCK]; NULL until a weight wants it, like xw */
+	bool fast;	   /* activations in bytes, not words, but for the K types */
+	struct xbytes *xb; /* [max_rows][widest_bytes / BLOCK]; NULL until a weight wants it, like xw */
 	struct xwords *xw;
 	float *xf; /* [max_rows][widest], what became of the input of weights that are not blocked; or NULL */
 	size_t widest;

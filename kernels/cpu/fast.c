@@ -6,7 +6,6 @@
 #include <stdlib.h>
 
 #include "cpu.h"
-#include "dtype.h"
 
 /* Numbers below which a piece of a row operation is not worth another thread, and rows of a piece of quantizing. */
 enum { ROW_PIECE = 4096 };
@@ -35,6 +34,16 @@ static void pack_piece(void *arg, size_t piece, int worker)
 		pack_group(r->t, g, r->w->data + g * r->w->group_bytes);
 }
 
+static bool takes_bytes(const struct device *d, enum dtype type)
+{
+	return type_is_blocked(type) && d->fast && !type_is_super(type);
+}
+
+static bool takes_words(const struct device *d, enum dtype type)
+{
+	return type_is_blocked(type) && !takes_bytes(d, type);
+}
+
 /* Gives *buffer at least `bytes` bytes; what was there is lost. */
 static int grow(void **buffer, size_t bytes, struct err *e)
 {
@@ -51,17 +60,22 @@ static int grow(void **buffer, size_t bytes, struct err *e)
 static int widen(struct device *d, const struct tensor *t, struct err *e)
 {
 	const size_t widest = t->cols > d->widest ? t->cols : d->widest, rows = d->max_rows, blocks = widest / BLOCK;
-	const bool wider = widest > d->widest, blocked = type_is_blocked(t->type);
+	const bool wider = widest > d->widest;
+	const struct {
+		void **buffer;
+		bool wanted;
+		size_t bytes;
+	} list[] = {
+		{ (void **)&d->row, true, (size_t)pool_threads(d->pool) * round_lanes(widest) * sizeof(*d->row) },
+		{ (void **)&d->xb, takes_bytes(d, t->type), rows * blocks * sizeof(*d->xb) },
+		{ (void **)&d->xw, takes_words(d, t->type), rows * blocks * sizeof(*d->xw) },
+		{ (void **)&d->xf, !type_is_blocked(t->type), rows * widest * sizeof(*d->xf) },
+	};
 	int rc = 0;
 
-	if (wider)
-		rc = grow((void **)&d->row, (size_t)pool_threads(d->pool) * round_lanes(widest) * sizeof(*d->row), e);
-	if (rc == 0 && (blocked && d->fast ? wider || !d->xb : wider && d->xb))
-		rc = grow((void **)&d->xb, rows * blocks * sizeof(*d->xb), e);
-	if (rc == 0 && (blocked && !d->fast ? wider || !d->xw : wider && d->xw))
-		rc = grow((void **)&d->xw, rows * blocks * sizeof(*d->xw), e);
-	if (rc == 0 && (!blocked ? wider || !d->xf : wider && d->xf))
-		rc = grow((void **)&d->xf, rows * widest * sizeof(*d->xf), e);
+	for (size_t i = 0; rc == 0 && i < sizeof(list) / sizeof(list[0]); i++)
+		if (*list[i].buffer ? wider : list[i].wanted)
+			rc = grow(list[i].buffer, list[i].bytes, e);
 	if (rc == 0)
 		d->widest = widest;
 	return rc;
@@ -171,11 +185,9 @@ static void prepare(struct device *d, const struct matmul *op)
 	struct prepare_run r = { .d = d, .op = op, .cols = op->w[0]->cols };
 
 	for (size_t i = 0; i < op->weights; i++) {
-		bool blocked = type_is_blocked(op->w[i]->type);
-
-		r.floats |= !blocked;
-		r.bytes |= blocked && d->fast;
-		r.words |= blocked && !d->fast;
+		r.floats |= !type_is_blocked(op->w[i]->type);
+		r.bytes |= takes_bytes(d, op->w[i]->type);
+		r.words |= takes_words(d, op->w[i]->type);
 	}
 	if (r.bytes || r.words || op->input != INPUT_PLAIN)
 		pool_run(d->pool, prepare_piece, &r, divide_up(op->n, rows_a_piece(r.cols)));
@@ -215,10 +227,10 @@ static void matmul_piece(void *arg, size_t piece, int worker)
 			   .y = op->y + row * op->y_stride + column + chunk * LANES,
 			   .y_stride = op->y_stride,
 			   .add = op->add };
-	if (type_is_blocked(op->w[i]->type)) {
-		t.xb = r->d->xb ? r->d->xb + at : NULL;
-		t.xw = r->d->xw ? r->d->xw + at : NULL;
-	}
+	if (takes_bytes(r->d, op->w[i]->type))
+		t.xb = r->d->xb + at;
+	else if (takes_words(r->d, op->w[i]->type))
+		t.xw = r->d->xw + at;
 	r->d->isa->matmul(&t);
 }
 
@@ -280,24 +292,12 @@ void fast_store(struct device *d, const struct store *op)
 		store_piece(&r, head, 0);
 }
 
-/* Blocks of a row on their way from a packed matrix, and the bytes that they take at most. */
-enum { EMBED_BLOCKS = 64, EMBED_BYTES = EMBED_BLOCKS * 40 };
-
 void fast_embed(struct device *d, const struct weight *w, const int32_t *token, size_t n, float scale, float *y)
 {
-	const struct dtype_info *info = dtype_find((uint32_t)w->type);
-	const size_t blocks = w->cols / info->block;
-	uint8_t row[EMBED_BYTES];
-
 	(void)d;
 	for (size_t i = 0; i < n; i++, y += w->cols) {
 		assert(token[i] >= 0 && (size_t)token[i] < w->rows);
-		for (size_t b = 0; b < blocks; b += EMBED_BLOCKS) {
-			const size_t count = blocks - b < EMBED_BLOCKS ? blocks - b : EMBED_BLOCKS;
-
-			pack_undo(w, (size_t)token[i], b, count, row);
-			dtype_to_f32(w->type, row, count * info->block, y + b * info->block);
-		}
+		pack_row_to_f32(w, (size_t)token[i], y);
 		for (size_t c = 0; scale != 1.0f && c < w->cols; c++)
 			y[c] *= scale;
 	}

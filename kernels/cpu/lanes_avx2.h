@@ -191,6 +191,11 @@ INLINE struct strip strip_load(const float *p)
 	return (struct strip){ _mm256_loadu_ps(p) };
 }
 
+INLINE struct strip strip_of_bytes(const uint8_t *p)
+{
+	return (struct strip){ _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p))) };
+}
+
 INLINE struct strip strip_mul(struct strip x, struct strip y)
 {
 	return (struct strip){ _mm256_mul_ps(x.v, y.v) };
@@ -356,15 +361,15 @@ INLINE void words_of_nibbles(const uint8_t *w, struct words *ret)
 	ret[3].v = _mm256_srli_epi16(v, 12);
 }
 
-INLINE void words_add_fifth(const uint8_t *high, size_t j, struct words *ret)
+INLINE void words_add_high(const uint8_t *high, size_t at, int16_t mask, struct words *ret)
 {
-	const __m256i fifth = _mm256_set1_epi16(16);
+	const __m256i bits = _mm256_set1_epi16(mask);
 	__m256i h = _mm256_loadu_si256((const __m256i *)high);
 
-	ret[0].v = _mm256_or_si256(ret[0].v, _mm256_and_si256(_mm256_slli_epi16(h, (int)(4 - j)), fifth));
+	ret[0].v = _mm256_or_si256(ret[0].v, _mm256_and_si256(_mm256_slli_epi16(h, (int)(4 - at)), bits));
 	foreach (k, 3)
 		ret[k + 1].v =
-			_mm256_or_si256(ret[k + 1].v, _mm256_and_si256(_mm256_srli_epi16(h, (int)(4 * k + j)), fifth));
+			_mm256_or_si256(ret[k + 1].v, _mm256_and_si256(_mm256_srli_epi16(h, (int)(4 * k + at)), bits));
 }
 
 INLINE void words_of_bytes(const uint8_t *w, struct words *even, struct words *odd)
@@ -380,6 +385,18 @@ INLINE struct words words_sub(struct words x, int16_t n)
 	return (struct words){ _mm256_sub_epi16(x.v, _mm256_set1_epi16(n)) };
 }
 
+INLINE struct words words_of_scales(const uint8_t *p)
+{
+	__m256i v = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p));
+
+	return (struct words){ _mm256_blend_epi16(v, _mm256_slli_epi32(v, 16), 0xaa) };
+}
+
+INLINE struct words words_mul(struct words x, struct words y)
+{
+	return (struct words){ _mm256_mullo_epi16(x.v, y.v) };
+}
+
 INLINE struct sums sums_set1(int32_t n)
 {
 	return (struct sums){ _mm256_set1_epi32(n) };
@@ -391,6 +408,14 @@ INLINE void sums_add(struct sums *sum, struct words w, const int16_t *x)
 
 	memcpy(&pair, x, sizeof(pair));
 	ADD_IN_ORDER(_mm256_add_epi32, sum->v, _mm256_madd_epi16(w.v, _mm256_set1_epi32(pair)));
+}
+
+INLINE struct sums sums_scaled(struct sums a, const uint8_t *by_a, struct sums b, const uint8_t *by_b)
+{
+	__m256i s = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)by_a));
+	__m256i t = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)by_b));
+
+	return (struct sums){ _mm256_add_epi32(_mm256_mullo_epi32(a.v, s), _mm256_mullo_epi32(b.v, t)) };
 }
 
 INLINE struct strip strip_of_sums(struct sums s)

@@ -175,6 +175,11 @@ INLINE struct strip strip_load(const float *p)
 	return (struct strip){ _mm512_loadu_ps(p) };
 }
 
+INLINE struct strip strip_of_bytes(const uint8_t *p)
+{
+	return (struct strip){ _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p))) };
+}
+
 INLINE struct strip strip_mul(struct strip x, struct strip y)
 {
 	return (struct strip){ _mm512_mul_ps(x.v, y.v) };
@@ -308,17 +313,17 @@ INLINE void words_of_nibbles(const uint8_t *w, struct words *ret)
 	ret[3].v = _mm512_srli_epi16(v, 12);
 }
 
-INLINE void words_add_fifth(const uint8_t *high, size_t j, struct words *ret)
+INLINE void words_add_high(const uint8_t *high, size_t at, int16_t mask, struct words *ret)
 {
-	const __m512i fifth = _mm512_set1_epi16(16);
+	const __m512i bits = _mm512_set1_epi16(mask);
 	__m512i h = _mm512_loadu_si512(high);
-	__m512i left = _mm512_sll_epi16(h, _mm_cvtsi32_si128((int)(4 - j)));
+	__m512i left = _mm512_sll_epi16(h, _mm_cvtsi32_si128((int)(4 - at)));
 
-	ret[0].v = _mm512_or_si512(ret[0].v, _mm512_and_si512(left, fifth));
+	ret[0].v = _mm512_or_si512(ret[0].v, _mm512_and_si512(left, bits));
 	foreach (k, 3) {
-		__m512i right = _mm512_srl_epi16(h, _mm_cvtsi32_si128((int)(4 * k + j)));
+		__m512i right = _mm512_srl_epi16(h, _mm_cvtsi32_si128((int)(4 * k + at)));
 
-		ret[k + 1].v = _mm512_or_si512(ret[k + 1].v, _mm512_and_si512(right, fifth));
+		ret[k + 1].v = _mm512_or_si512(ret[k + 1].v, _mm512_and_si512(right, bits));
 	}
 }
 
@@ -333,6 +338,19 @@ INLINE void words_of_bytes(const uint8_t *w, struct words *even, struct words *o
 INLINE struct words words_sub(struct words x, int16_t n)
 {
 	return (struct words){ _mm512_sub_epi16(x.v, _mm512_set1_epi16(n)) };
+}
+
+INLINE struct words words_of_scales(const uint8_t *p)
+{
+	__m512i v = _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p));
+	__m512i low = _mm512_and_si512(v, _mm512_set1_epi32(0xffff));
+
+	return (struct words){ _mm512_or_si512(low, _mm512_slli_epi32(v, 16)) };
+}
+
+INLINE struct words words_mul(struct words x, struct words y)
+{
+	return (struct words){ _mm512_mullo_epi16(x.v, y.v) };
 }
 
 INLINE struct sums sums_set1(int32_t n)
@@ -350,6 +368,14 @@ INLINE void sums_add(struct sums *sum, struct words w, const int16_t *x)
 #else
 	sum->v = _mm512_add_epi32(sum->v, _mm512_madd_epi16(w.v, _mm512_set1_epi32(pair)));
 #endif
+}
+
+INLINE struct sums sums_scaled(struct sums a, const uint8_t *by_a, struct sums b, const uint8_t *by_b)
+{
+	__m512i s = _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)by_a));
+	__m512i t = _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)by_b));
+
+	return (struct sums){ _mm512_add_epi32(_mm512_mullo_epi32(a.v, s), _mm512_mullo_epi32(b.v, t)) };
 }
 
 INLINE struct strip strip_of_sums(struct sums s)

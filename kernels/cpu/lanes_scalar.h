@@ -203,6 +203,16 @@ INLINE struct strip strip_load(const float *p)
 	return (struct strip){ v16_load(p) };
 }
 
+/* Unsigned bytes, one a lane. */
+INLINE struct strip strip_of_bytes(const uint8_t *p)
+{
+	struct strip r;
+
+	foreach (i, LANES)
+		r.v.f[i] = (float)p[i];
+	return r;
+}
+
 INLINE struct strip strip_mul(struct strip a, struct strip b)
 {
 	return (struct strip){ v16_mul(a.v, b.v) };
@@ -297,12 +307,12 @@ INLINE void words_of_nibbles(const uint8_t *w, struct words *ret)
 			ret[k].w[i / 2][i % 2] = (int16_t)(w[2 * i + k / 2] >> k % 2 * 4 & 15);
 }
 
-/* Adds 16 where bit j + 4k of the word of `high` is set. */
-INLINE void words_add_fifth(const uint8_t *high, size_t j, struct words *ret)
+/* Adds to word k what `mask`, 16 or 48, leaves of the bits of `high` from at + 4k on, moved to bit 4. */
+INLINE void words_add_high(const uint8_t *high, size_t at, int16_t mask, struct words *ret)
 {
 	foreach (k, 4)
 		foreach (i, 2 * LANES)
-			ret[k].w[i / 2][i % 2] |= (int16_t)((high[2 * i + k / 2] >> (k % 2 * 4 + j) & 1) << 4);
+			ret[k].w[i / 2][i % 2] |= (int16_t)(high[2 * i + k / 2] >> (k % 2 * 4 + at) << 4 & mask);
 }
 
 /* Bytes of a strip: columns 0 and 2 of each lane to even, 1 and 3 to odd. */
@@ -321,6 +331,23 @@ INLINE struct words words_sub(struct words x, int16_t n)
 	return x;
 }
 
+/* Signed bytes, one a lane, for both columns of the lane. */
+INLINE struct words words_of_scales(const uint8_t *p)
+{
+	struct words r;
+
+	foreach (i, 2 * LANES)
+		r.w[i / 2][i % 2] = (int8_t)p[i / 2];
+	return r;
+}
+
+INLINE struct words words_mul(struct words x, struct words y)
+{
+	foreach (i, 2 * LANES)
+		x.w[i / 2][i % 2] = (int16_t)(x.w[i / 2][i % 2] * y.w[i / 2][i % 2]);
+	return x;
+}
+
 INLINE struct sums sums_set1(int32_t n)
 {
 	struct sums r;
@@ -335,6 +362,14 @@ INLINE void sums_add(struct sums *sum, struct words w, const int16_t *x)
 {
 	foreach (i, LANES)
 		sum->n[i] += w.w[i][0] * x[0] + w.w[i][1] * x[1];
+}
+
+/* a * by_a + b * by_b, with signed bytes, one a lane. */
+INLINE struct sums sums_scaled(struct sums a, const uint8_t *by_a, struct sums b, const uint8_t *by_b)
+{
+	foreach (i, LANES)
+		a.n[i] = a.n[i] * (int8_t)by_a[i] + b.n[i] * (int8_t)by_b[i];
+	return a;
 }
 
 INLINE struct strip strip_of_sums(struct sums s)

@@ -5,6 +5,9 @@
  *	acc = fma(d_w * d_x, whole-number product of the block, acc), then for types with a minimum
  *	acc = fma(m_w, d_x * sum of q, acc)
  *
+ * d_w and m_w of Q4_K and Q5_K are the products of a half and six bits, rounded once; the scales of Q6_K are part of the
+ * whole numbers.
+ *
  * and for F32, F16 and BF16 acc = fma(x, w, acc), column by column. Included like rows.h.
  */
 #ifndef CPU_TILE_H
@@ -111,6 +114,8 @@ static const struct {
 	{ DTYPE_BF16, columns_bf16, NULL, NULL },     { DTYPE_Q4_0, NULL, bytes_q4_0, words_q4_0 },
 	{ DTYPE_Q4_1, NULL, bytes_q4_1, words_q4_1 }, { DTYPE_Q5_0, NULL, bytes_q5_0, words_q5_0 },
 	{ DTYPE_Q5_1, NULL, bytes_q5_1, words_q5_1 }, { DTYPE_Q8_0, NULL, bytes_q8_0, words_q8_0 },
+	{ DTYPE_Q4_K, NULL, NULL, words_q4_k },	      { DTYPE_Q5_K, NULL, NULL, words_q5_k },
+	{ DTYPE_Q6_K, NULL, NULL, words_q6_k },
 };
 
 static void tile_any(const struct tile *t)

@@ -9,7 +9,9 @@
 #ifndef CPU_TILE_WORDS_H
 #define CPU_TILE_WORDS_H
 
-/* Blocks of a panel, and rows of activations from which on it pays to unpack to one. */
+#include "tile_super.h"
+
+/* Blocks of a panel (whole superblocks), and rows of activations from which on it pays to unpack to one. */
 enum { PANEL_BLOCKS = 16, PANEL_FROM = 4 };
 
 /* Quarters of a block, words of a quarter, and strips of a group. */
@@ -22,104 +24,178 @@ struct panel {
 
 INLINE bool has_min(enum dtype type)
 {
-	return type == DTYPE_Q4_1 || type == DTYPE_Q5_1;
+	return type == DTYPE_Q4_1 || type == DTYPE_Q5_1 || type == DTYPE_Q4_K || type == DTYPE_Q5_K;
 }
 
 /* What is taken off a weight as it is stored. */
 INLINE int16_t offset_of(enum dtype type)
 {
-	return type == DTYPE_Q4_0 ? 8 : type == DTYPE_Q5_0 ? 16 : 0;
+	return type == DTYPE_Q4_0 ? 8 : type == DTYPE_Q5_0 ? 16 : type == DTYPE_Q6_K ? SIX_BITS_OFFSET : 0;
+}
+
+/* Bits of a weight beyond four. */
+INLINE size_t high_bits(enum dtype type)
+{
+	if (type == DTYPE_Q5_0 || type == DTYPE_Q5_1 || type == DTYPE_Q5_K)
+		return 1;
+	return type == DTYPE_Q6_K ? 2 : type == DTYPE_Q8_0 ? 4 : 0;
+}
+
+/* Where a block lies: the head that it may share with others, its number among them, its quants. */
+struct place {
+	const uint8_t *head, *quants;
+	size_t number;
+};
+
+INLINE struct place block_at(enum dtype type, const uint8_t *group, size_t b)
+{
+	const size_t shared = type_is_super(type) ? SUPER : 1, quants = 64 * (4 + high_bits(type));
+	const size_t head = type == DTYPE_Q6_K ? 18 * LANES : (has_min(type) ? 4 : 2) * LANES;
+	const size_t six_bits = type == DTYPE_Q4_K || type == DTYPE_Q5_K ? 12 * LANES : 0;
+	const uint8_t *at = group + b / shared * (head + six_bits + shared * quants);
+
+	return (struct place){ at, at + head + six_bits + b % shared * quants, b % shared };
 }
 
 /* Quarter j of a block of a strip that begins at `lane`, its offset not taken off. */
-INLINE void unpack_quarter(enum dtype type, const uint8_t *block, size_t lane, size_t j, struct words *ret)
+INLINE void unpack_quarter(enum dtype type, const uint8_t *quants, size_t lane, size_t j, struct words *ret)
 {
-	const bool five = type == DTYPE_Q5_0 || type == DTYPE_Q5_1;
-	const uint8_t *high = block + (has_min(type) ? 4 : 2) * LANES, *q = (five ? high + 64 : high) + 4 * lane;
+	const size_t high = high_bits(type);
+	const uint8_t *q = quants + 4 * lane;
 
 	if (type == DTYPE_Q8_0) {
 		words_of_bytes(q + 64 * j, &ret[0], &ret[2]);
 		words_of_bytes(q + 64 * (j + 4), &ret[1], &ret[3]);
 		return;
 	}
-	words_of_nibbles(q + 64 * j, ret);
-	if (five)
-		words_add_fifth(high + 4 * lane, j, ret);
+	words_of_nibbles(q + 64 * (j + high), ret);
+	if (high == 1)
+		words_add_high(q, j, 16, ret);
+	if (high == 2)
+		words_add_high(q + 64 * (j / 2), 2 * (j % 2), 48, ret);
 }
 
-INLINE struct strip block_scale(const uint8_t *block, size_t lane)
+/* `scales`: of the superblock, where the type has them in six bits. */
+INLINE struct strip block_scale(enum dtype type, struct place p, const struct scales *scales, size_t lane)
 {
-	return strip_load_f16(block + 2 * lane);
+	if (type == DTYPE_Q4_K || type == DTYPE_Q5_K)
+		return strip_load(scales->d[p.number] + lane);
+	return strip_load_f16(p.head + 2 * lane);
 }
 
-INLINE struct strip block_min(const uint8_t *block, size_t lane)
+INLINE struct strip block_min(enum dtype type, struct place p, const struct scales *scales, size_t lane)
 {
-	return strip_load_f16(block + 2 * LANES + 2 * lane);
+	if (type == DTYPE_Q4_K || type == DTYPE_Q5_K)
+		return strip_load(scales->m[p.number] + lane);
+	return strip_load_f16(p.head + 2 * LANES + 2 * lane);
 }
 
-INLINE void words_block(enum dtype type, const uint8_t *block, size_t lane, const struct xwords *x, size_t stride,
-			size_t rows, struct strip *acc)
+/* The whole numbers of a block. Those of Q6_K are taken apart by halves, each times its scale. */
+INLINE void block_sums(enum dtype type, struct place p, size_t lane, const struct xwords *x, size_t stride, size_t rows,
+		       struct sums *sum)
 {
-	struct strip d = block_scale(block, lane);
-	struct sums sum[PANEL_FROM];
+	const bool halves = type == DTYPE_Q6_K;
 	struct words w[QUARTER_WORDS];
+	struct sums second[PANEL_FROM];
 
-	foreach (t, rows)
-		sum[t] = sums_set1(-offset_of(type) * x[t * stride].sum);
-	foreach (j, QUARTERS) {
-		unpack_quarter(type, block, lane, j, w);
-		foreach (k, QUARTER_WORDS)
-			foreach (t, rows)
-				sums_add(&sum[t], w[k], x[t * stride].q + 8 * j + 2 * k);
+	foreach (t, rows) {
+		sum[t] = sums_set1(halves ? 0 : -offset_of(type) * x[t * stride].sum);
+		second[t] = sums_set1(0);
 	}
+	foreach (j, QUARTERS) {
+		unpack_quarter(type, p.quants, lane, j, w);
+		foreach (k, QUARTER_WORDS) {
+			if (halves)
+				w[k] = words_sub(w[k], offset_of(type));
+			foreach (t, rows)
+				sums_add(halves && k % 2 ? &second[t] : &sum[t], w[k], x[t * stride].q + 8 * j + 2 * k);
+		}
+	}
+	if (!halves)
+		return;
+	foreach (t, rows)
+		sum[t] = sums_scaled(sum[t], half_scales(p.head, p.number, 0) + lane, second[t],
+				     half_scales(p.head, p.number, 1) + lane);
+}
+
+INLINE void words_block(enum dtype type, struct place p, const struct scales *scales, size_t lane,
+			const struct xwords *x, size_t stride, size_t rows, struct strip *acc)
+{
+	struct strip d = block_scale(type, p, scales, lane);
+	struct sums sum[PANEL_FROM];
+
+	block_sums(type, p, lane, x, stride, rows, sum);
 	foreach (t, rows)
 		acc[t] = strip_fma(strip_mul(d, strip_set1(x[t * stride].d)), strip_of_sums(sum[t]), acc[t]);
 	if (!has_min(type))
 		return;
 	foreach (t, rows)
-		acc[t] = strip_fma(block_min(block, lane), strip_set1(x[t * stride].ds), acc[t]);
+		acc[t] = strip_fma(block_min(type, p, scales, lane), strip_set1(x[t * stride].ds), acc[t]);
 }
 
 /* Fewer than PANEL_FROM rows; the strips go side by side, so that the weights are read in order. */
 INLINE void group_words(enum dtype type, const struct tile *t, size_t g, size_t row, size_t rows)
 {
-	const size_t blocks = t->w->cols / BLOCK, block_bytes = t->w->group_bytes / blocks;
+	const size_t blocks = t->w->cols / BLOCK;
 	const uint8_t *group = group_at(t, g);
 	const struct xwords *x = t->xw + row * blocks;
 	_Alignas(64) float out[PANEL_FROM][LANES];
 	struct strip acc[STRIPS][PANEL_FROM];
+	struct scales scales;
 
 	foreach (s, STRIPS)
 		foreach (i, rows)
 			acc[s][i] = strip_set1(0);
-	for (size_t b = 0; b < blocks; b++)
+	for (size_t b = 0; b < blocks; b++) {
+		struct place p = block_at(type, group, b);
+
+		if ((type == DTYPE_Q4_K || type == DTYPE_Q5_K) && p.number == 0)
+			read_scales(p.head, &scales);
 		foreach (s, STRIPS)
-			words_block(type, group + b * block_bytes, s * STRIP, x + b, blocks, rows, acc[s]);
+			words_block(type, p, &scales, s * STRIP, x + b, blocks, rows, acc[s]);
+	}
 	foreach (s, STRIPS)
 		foreach (i, rows)
 			strip_store(out[i] + s * STRIP, acc[s][i]);
 	put_group(t, g, row, rows, out[0]);
 }
 
-INLINE void fill_panel(enum dtype type, const uint8_t *group, size_t block_bytes, size_t first, size_t blocks,
+/* One strip of a block to place b of a panel. Scales of Q6_K go into the words, which stay below 13 bits. */
+INLINE void fill_strip(enum dtype type, struct place from, const struct scales *scales, size_t lane, size_t b,
 		       struct panel *p)
 {
-	for (size_t b = 0; b < blocks; b++) {
-		const uint8_t *block = group + (first + b) * block_bytes;
+	const int16_t offset = offset_of(type);
+	struct words by[2];
 
-		foreach (s, STRIPS) {
-			for (size_t j = 0; j < QUARTERS; j++) {
-				struct words w[QUARTER_WORDS];
+	if (type == DTYPE_Q6_K)
+		foreach (half, 2)
+			by[half] = words_of_scales(half_scales(from.head, from.number, half) + lane);
+	for (size_t j = 0; j < QUARTERS; j++) {
+		struct words w[QUARTER_WORDS];
 
-				unpack_quarter(type, block, s * STRIP, j, w);
-				foreach (k, QUARTER_WORDS)
-					words_store(p->w[b][QUARTER_WORDS * j + k] + 2 * s * STRIP,
-						    offset_of(type) ? words_sub(w[k], offset_of(type)) : w[k]);
-			}
-			strip_store(p->d[b] + s * STRIP, block_scale(block, s * STRIP));
-			if (has_min(type))
-				strip_store(p->m[b] + s * STRIP, block_min(block, s * STRIP));
+		unpack_quarter(type, from.quants, lane, j, w);
+		foreach (k, QUARTER_WORDS) {
+			w[k] = offset ? words_sub(w[k], offset) : w[k];
+			w[k] = type == DTYPE_Q6_K ? words_mul(w[k], by[k % 2]) : w[k];
+			words_store(p->w[b][QUARTER_WORDS * j + k] + 2 * lane, w[k]);
 		}
+	}
+	strip_store(p->d[b] + lane, block_scale(type, from, scales, lane));
+	if (has_min(type))
+		strip_store(p->m[b] + lane, block_min(type, from, scales, lane));
+}
+
+INLINE void fill_panel(enum dtype type, const uint8_t *group, size_t first, size_t blocks, struct panel *p)
+{
+	struct scales scales;
+
+	for (size_t b = 0; b < blocks; b++) {
+		struct place from = block_at(type, group, first + b);
+
+		if ((type == DTYPE_Q4_K || type == DTYPE_Q5_K) && from.number == 0)
+			read_scales(from.head, &scales);
+		foreach (s, STRIPS)
+			fill_strip(type, from, &scales, s * STRIP, b, p);
 	}
 }
 
@@ -171,7 +247,7 @@ static void panel_plain(const struct panel *p, size_t blocks, const struct xword
 
 INLINE void group_panels(enum dtype type, const struct tile *t, size_t g)
 {
-	const size_t blocks = t->w->cols / BLOCK, block_bytes = t->w->group_bytes / blocks;
+	const size_t blocks = t->w->cols / BLOCK;
 	_Alignas(64) float acc[TILE_ROWS * LANES];
 	struct panel p;
 
@@ -179,7 +255,7 @@ INLINE void group_panels(enum dtype type, const struct tile *t, size_t g)
 	for (size_t b = 0; b < blocks; b += PANEL_BLOCKS) {
 		size_t n = blocks - b < PANEL_BLOCKS ? blocks - b : PANEL_BLOCKS;
 
-		fill_panel(type, group_at(t, g), block_bytes, b, n, &p);
+		fill_panel(type, group_at(t, g), b, n, &p);
 		(has_min(type) ? panel_min : panel_plain)(&p, n, t->xw + b, blocks, acc, t->n);
 	}
 	put_group(t, g, 0, t->n, acc);
@@ -200,5 +276,8 @@ WORDS_FUNCTION(DTYPE_Q4_1, q4_1)
 WORDS_FUNCTION(DTYPE_Q5_0, q5_0)
 WORDS_FUNCTION(DTYPE_Q5_1, q5_1)
 WORDS_FUNCTION(DTYPE_Q8_0, q8_0)
+WORDS_FUNCTION(DTYPE_Q4_K, q4_k)
+WORDS_FUNCTION(DTYPE_Q5_K, q5_k)
+WORDS_FUNCTION(DTYPE_Q6_K, q6_k)
 
 #endif

@@ -3,7 +3,8 @@
  * here in double. Then what the backends promise each other: the same bits from "scalar", "avx2" and "avx512" (emulated
  * where the machine has none), from one row and from many, from one thread and from several.
  *
- * `check_kernels --bench [backend] [threads] [precision]` times the operations instead.
+ * `check_kernels --bench [backend] [threads] [precision]` times the operations instead, and `--bench-types` with the
+ * same arguments products of each type.
  */
 #include <math.h>
 #include <stdio.h>
@@ -12,10 +13,10 @@
 
 #include "check.h"
 
-enum { CASES = 256 };
+enum { CASES = 512 };
 
-static const enum dtype types[] = { DTYPE_F32,	DTYPE_F16,  DTYPE_BF16, DTYPE_Q4_0,
-				    DTYPE_Q4_1, DTYPE_Q5_0, DTYPE_Q5_1, DTYPE_Q8_0 };
+static const enum dtype types[] = { DTYPE_F32,	DTYPE_F16,  DTYPE_BF16, DTYPE_Q4_0, DTYPE_Q4_1, DTYPE_Q5_0,
+				    DTYPE_Q5_1, DTYPE_Q8_0, DTYPE_Q4_K, DTYPE_Q5_K, DTYPE_Q6_K };
 
 enum { TYPES = sizeof(types) / sizeof(types[0]) };
 
@@ -29,17 +30,30 @@ static bool is_blocked(enum dtype type)
 	return dtype_find((uint32_t)type)->block > 1;
 }
 
-/* Activations as the fast backends see them in one plane: blocks of 32 in 8 bits. */
-static void quantize(float *x, size_t n)
+/* Whether its activations stay in words whatever the precision is. */
+static bool is_super(enum dtype type)
 {
-	for (; n; n -= 32, x += 32) {
+	return dtype_find((uint32_t)type)->block == 256;
+}
+
+/*
+ * Activations as the fast backends see them in one plane: blocks of 32 in 8 bits. Where a number lies so near the middle
+ * of two that F32 may take the other, `doubt` is their distance, else 0.
+ */
+static void quantize(float *x, size_t n, float *doubt)
+{
+	for (; n; n -= 32, x += 32, doubt += 32) {
 		float largest = 0, d;
 
 		for (int i = 0; i < 32; i++)
 			largest = fmaxf(largest, fabsf(x[i]));
 		d = largest / 127;
-		for (int i = 0; i < 32; i++)
-			x[i] = largest > 0 ? d * rintf((float)((double)x[i] * 127 / (double)largest)) : 0;
+		for (int i = 0; i < 32; i++) {
+			double at = largest > 0 ? (double)x[i] * 127 / (double)largest : 0;
+
+			x[i] = d * (float)rint(at);
+			doubt[i] = fabs(fabs(at - rint(at)) - 0.5) < 4e-5 ? d : 0;
+		}
 	}
 }
 
@@ -52,13 +66,16 @@ struct products {
 
 static void make_products(struct kit_random *r, enum dtype type, size_t n, struct products *p)
 {
+	static const size_t super_cols[] = { 256, 256, 512, 512, 768, 2048 };
+
 	*p = (struct products){ .weights = 1 + kit_below(r, 3), .n = n };
-	p->cols = 32 * (1 + kit_below(r, 9));
+	p->cols = is_super(type) ? super_cols[kit_below(r, 6)] : 32 * (1 + kit_below(r, 9));
 	if (!is_blocked(type))
 		p->cols -= kit_below(r, 31);
 	for (size_t i = 0; i < p->weights; i++) {
 		enum dtype own = i == 1 && is_blocked(type) ? types[kit_below(r, TYPES)] : type;
 
+		own = p->cols % dtype_find((uint32_t)own)->block ? type : own;
 		p->t[i] = kit_tensor(r, own, 1 + kit_below(r, 70), p->cols);
 		p->width += p->t[i].rows;
 	}
@@ -110,12 +127,13 @@ static void unpack(const struct backend *b, struct device *d, struct products *p
 		b->weight_free(d, p->w[i]);
 }
 
-/* One result by the definition; `slack` is how far off its rounding may bring it. */
-static double product(const struct products *p, const float *x, size_t column, bool words, double *slack)
+/* One result by the definition; `slack` is how far off its rounding may bring it, and what is in doubt of x. */
+static double product(const struct products *p, const float *x, const float *doubt, size_t column, bool words,
+		      double *slack)
 {
 	const struct tensor *t = p->t;
 	const struct dtype_info *info;
-	double sum = 0, size = 0, largest = 0;
+	double sum = 0, size = 0, largest = 0, unsure = 0;
 	float *w = kit_floats(p->cols);
 
 	while (column >= t->rows)
@@ -124,13 +142,14 @@ static double product(const struct products *p, const float *x, size_t column, b
 	dtype_to_f32(t->type, (const uint8_t *)t->data + column * (p->cols / info->block * info->bytes), p->cols, w);
 	for (size_t i = 0; i < p->cols; i++) {
 		sum += (double)w[i] * (double)x[i];
+		unsure += doubt ? fabs((double)w[i]) * (double)doubt[i] : 0;
 		size += (fabs((double)w[i]) + 1) * fabs((double)x[i]); /* q * d and m may cancel: each is larger */
 		for (size_t j = i; i % 32 == 0 && j < i + 32 && j < p->cols; j++)
 			largest = fmax(j == i ? 0 : largest, fabs((double)x[j]));
 		if (words)
 			size += (fabs((double)w[i]) + 1) * largest; /* words round to a 32512th: 16e-6 */
 	}
-	*slack = size * (is_blocked(t->type) ? words ? 16e-6 : 8e-6 : 2e-6) + 1e-5;
+	*slack = size * (is_blocked(t->type) ? words ? 16e-6 : 8e-6 : 2e-6) + 1e-5 + unsure;
 	free(w);
 	return sum;
 }
@@ -138,15 +157,15 @@ static double product(const struct products *p, const float *x, size_t column, b
 static void check_products(const struct backend *b, const struct products *p, enum precision precision, bool add,
 			   const float *y)
 {
-	const bool one = precision == PRECISION_FAST;
-	float *x = kit_floats(p->cols), *rough = kit_floats(p->cols + 32);
+	float *x = kit_floats(p->cols), *rough = kit_floats(p->cols + 32), *doubt = kit_floats(p->cols + 32);
 
 	for (size_t i = 0; i < p->n; i++) {
 		memcpy(x, p->x + i * p->cols, p->cols * sizeof(*x));
 		memcpy(rough, x, p->cols * sizeof(*x));
 		if (p->cols % 32 == 0)
-			quantize(rough, p->cols);
+			quantize(rough, p->cols, doubt);
 		for (size_t c = 0, t = 0, end = p->t[0].rows; c < p->stride; c++) {
+			bool one, planes;
 			double was = (double)p->y[i * p->stride + c], got = (double)y[i * p->stride + c], slack, want;
 
 			if (c >= p->width) {
@@ -155,8 +174,10 @@ static void check_products(const struct backend *b, const struct products *p, en
 			}
 			while (c >= end)
 				end += p->t[++t].rows;
-			want = product(p, is_fast(b) && one && is_blocked(p->t[t].type) ? rough : x, c,
-				       is_fast(b) && !one, &slack);
+			one = is_fast(b) && precision == PRECISION_FAST && is_blocked(p->t[t].type) &&
+			      !is_super(p->t[t].type);
+			planes = is_fast(b) && (precision == PRECISION_EXACT || is_super(p->t[t].type));
+			want = product(p, one ? rough : x, one ? doubt : NULL, c, planes, &slack);
 			want += add ? was : 0;
 			if (!(fabs(got - want) <= slack))
 				fail_msg("%s, %s, row %zu, column %zu of %zu inputs: %.9g, not %.9g", b->name,
@@ -165,6 +186,7 @@ static void check_products(const struct backend *b, const struct products *p, en
 	}
 	free(x);
 	free(rough);
+	free(doubt);
 }
 
 static void check_rounds(const struct subject *s, enum precision precision)
@@ -245,6 +267,9 @@ static void bad_weights_are_refused(void **state)
 		{ { (enum dtype)99, 4, 32, "" }, SINK_EINVAL, "type 99" },
 		{ { DTYPE_Q4_0, 4, 40, "" }, SINK_EFORMAT, "40 columns" },
 		{ { DTYPE_Q8_0, 0, 32, "" }, SINK_EFORMAT, "0 rows" },
+		{ { DTYPE_Q4_K, 4, 128, "" }, SINK_EFORMAT, "128 columns do not divide into blocks of 256, as q4_k" },
+		{ { DTYPE_Q5_K, 4, 288, "" }, SINK_EFORMAT, "288 columns do not divide into blocks of 256, as q5_k" },
+		{ { DTYPE_Q6_K, 4, 576, "" }, SINK_EFORMAT, "576 columns do not divide into blocks of 256, as q6_k" },
 		{ { DTYPE_F32, 4, 0, "" }, SINK_EFORMAT, "0 columns" },
 		{ { DTYPE_F32, SIZE_MAX, 4, "" }, SINK_EFORMAT, "cannot have" },
 	};
@@ -347,8 +372,8 @@ static int bench(int argc, char **argv)
 		fprintf(stderr, "%s\n", e.text);
 		return 1;
 	}
-	return kit_bench(argc > 2 ? argv[2] : "auto", argc > 3 ? (int)strtol(argv[3], NULL, 10) : kernels_cores(),
-			 precision);
+	return (strcmp(argv[1], "--bench") == 0 ? kit_bench : kit_bench_types)(
+		argc > 2 ? argv[2] : "auto", argc > 3 ? (int)strtol(argv[3], NULL, 10) : kernels_cores(), precision);
 }
 
 int main(int argc, char **argv)
@@ -358,7 +383,7 @@ int main(int argc, char **argv)
 	static char names[CASES][96];
 	size_t n = 0;
 
-	if (argc > 1 && strcmp(argv[1], "--bench") == 0)
+	if (argc > 1 && (strcmp(argv[1], "--bench") == 0 || strcmp(argv[1], "--bench-types") == 0))
 		return bench(argc, argv);
 	tests[n++] = (struct CMUnitTest){ "names are found", names_are_found, NULL, NULL, NULL };
 	tests[n++] =

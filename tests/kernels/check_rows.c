@@ -188,23 +188,24 @@ void input_is_prepared_on_the_way(void **state)
 
 static void check_embed(const struct backend *b, struct device *d, enum dtype type)
 {
+	enum { COLS = 512 };
 	static const int32_t tokens[] = { 35, 0, 16, 35 };
 	struct kit_random r = { 6 };
-	struct tensor t = kit_tensor(&r, type, 37, 96);
+	struct tensor t = kit_tensor(&r, type, 37, COLS);
 	const struct dtype_info *info = dtype_find((uint32_t)type);
-	float y[4 * 96], want[96];
-	float *to = kit_upload(b, d, NULL, 4 * 96);
+	float y[4 * COLS], want[COLS];
+	float *to = kit_upload(b, d, NULL, 4 * COLS);
 	struct weight *w = NULL;
 
 	assert_int_equal(b->weight_new(d, &t, &w, NULL), 0);
 	b->embed(d, w, tokens, 4, 1.5f, to);
-	kit_download(b, d, to, y, 4 * 96);
+	kit_download(b, d, to, y, 4 * COLS);
 	for (size_t i = 0; i < 4; i++) {
-		size_t row = (size_t)tokens[i] * (96 / info->block * info->bytes);
+		size_t row = (size_t)tokens[i] * (COLS / info->block * info->bytes);
 
-		dtype_to_f32(type, (const uint8_t *)t.data + row, 96, want);
-		for (size_t c = 0; c < 96; c++)
-			assert_true(y[i * 96 + c] == want[c] * 1.5f);
+		dtype_to_f32(type, (const uint8_t *)t.data + row, COLS, want);
+		for (size_t c = 0; c < COLS; c++)
+			assert_true(y[i * COLS + c] == want[c] * 1.5f);
 	}
 	b->weight_free(d, w);
 	free((void *)t.data);
@@ -212,8 +213,8 @@ static void check_embed(const struct backend *b, struct device *d, enum dtype ty
 
 void copies_are_copies(void **state)
 {
-	static const enum dtype types[] = { DTYPE_F32,	DTYPE_F16,  DTYPE_BF16, DTYPE_Q4_0,
-					    DTYPE_Q4_1, DTYPE_Q5_0, DTYPE_Q5_1, DTYPE_Q8_0 };
+	static const enum dtype types[] = { DTYPE_F32,	DTYPE_F16,  DTYPE_BF16, DTYPE_Q4_K, DTYPE_Q5_K, DTYPE_Q6_K,
+					    DTYPE_Q4_0, DTYPE_Q4_1, DTYPE_Q5_0, DTYPE_Q5_1, DTYPE_Q8_0 };
 	static const int32_t index[] = { 2, 2, 0 };
 	const struct subject *s = *state;
 	struct device *d = kit_open(s->b, 2, 4);

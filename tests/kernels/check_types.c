@@ -84,6 +84,69 @@ static float element_by_format(const struct format *f, const uint8_t *block, siz
 	return (float)(q - f->offset) * d + m;
 }
 
+/* A K type's bytes by field, as above; `six` are the 12 bytes of scales and minima, `scales` those of eight bits. */
+struct super_format {
+	enum dtype type;
+	size_t bytes, d, six, scales, low, high, high_bits, apart; /* elements of one group of high bits */
+};
+
+static const struct super_format super_formats[] = {
+	{ DTYPE_Q4_K, 144, 0, 4, 0, 16, 0, 0, 0 },
+	{ DTYPE_Q5_K, 176, 0, 4, 0, 48, 16, 1, 256 },
+	{ DTYPE_Q6_K, 210, 208, 0, 192, 0, 128, 2, 128 },
+};
+
+/* Number n of the eight, from bit 6n of them on: 4 whole bytes, then nibbles with the bits that the first ones left. */
+static unsigned six_bits_by_format(const uint8_t *six, size_t n, bool min)
+{
+	const uint8_t *own = six + (min ? 4 : 0);
+
+	if (n < 4)
+		return own[n] % 64;
+	return (min ? six[4 + n] / 16 : six[4 + n] % 16) + own[n - 4] / 64 * 16;
+}
+
+static float super_element_by_format(const struct super_format *f, const uint8_t *block, size_t i)
+{
+	const size_t pair = f->six ? 32 : 64; /* this far apart are the elements of a byte */
+	unsigned low = block[f->low + i / (2 * pair) * pair + i % pair], q = i / pair % 2 ? low / 16 : low % 16;
+	float d = scale_at(block + f->d);
+
+	if (f->high) {
+		unsigned high = block[f->high + i / f->apart * 32 + i % 32];
+
+		for (size_t n = i % f->apart / 32; n > 0; n--)
+			high /= 1u << f->high_bits;
+		q += high % (1u << f->high_bits) * 16;
+	}
+	if (!f->six)
+		return d * (float)(int8_t)block[f->scales + i / 16] * (float)((int)q - 32);
+	return d * (float)six_bits_by_format(block + f->six, i / 32, false) * (float)q -
+	       scale_at(block + 2) * (float)six_bits_by_format(block + f->six, i / 32, true);
+}
+
+static void superblocks_are_what_their_formats_say(void)
+{
+	struct kit_random r = { 3 };
+
+	for (size_t i = 0; i < sizeof(super_formats) / sizeof(super_formats[0]); i++) {
+		const struct super_format *f = &super_formats[i];
+		struct tensor t = kit_tensor(&r, f->type, 12, 512);
+		float *y = kit_floats(12 * 512);
+
+		assert_int_equal(dtype_find((uint32_t)f->type)->bytes, f->bytes);
+		assert_int_equal(dtype_find((uint32_t)f->type)->block, 256);
+		dtype_to_f32(f->type, t.data, 12 * 512, y);
+		for (size_t at = 0; at < 12 * 512; at++) {
+			const uint8_t *block = (const uint8_t *)t.data + at / 256 * f->bytes;
+
+			assert_true(y[at] == super_element_by_format(f, block, at % 256));
+		}
+		free((void *)t.data);
+		free(y);
+	}
+}
+
 void types_are_what_their_formats_say(void **state)
 {
 	struct kit_random r = { 2 };
@@ -104,6 +167,7 @@ void types_are_what_their_formats_say(void **state)
 		}
 		free((void *)t.data);
 	}
+	superblocks_are_what_their_formats_say();
 	assert_null(dtype_find(4));
 	assert_null(dtype_find(UINT32_MAX));
 	assert_string_equal(dtype_find(30)->name, "bf16");

@@ -32,6 +32,8 @@
 #undef _mm512_cvtph_ps
 #undef _mm512_cvtps_ph
 #undef _mm512_cvtepu16_epi32
+#undef _mm512_cvtepi8_epi32
+#undef _mm512_cvtepu8_epi32
 #undef _mm512_cvtepi32_ps
 #undef _mm512_cvtepi32_epi8
 #undef _mm512_extractf32x8_ps
@@ -42,6 +44,8 @@
 #define _mm512_cvtph_ps emulated_cvtph
 #define _mm512_cvtps_ph(x, rounding) emulated_cvtps_ph(x)
 #define _mm512_cvtepu16_epi32 emulated_cvtepu16
+#define _mm512_cvtepi8_epi32 emulated_cvtepi8
+#define _mm512_cvtepu8_epi32 emulated_cvtepu8
 #define _mm512_cvtepi32_ps emulated_cvtepi32
 #define _mm512_cvtepi32_epi8 emulated_low_bytes
 #define _mm512_extractf32x8_ps emulated_half
@@ -106,6 +110,31 @@ static inline __m512i emulated_cvtepu16(__m256i x)
 
 	for (int i = 0; i < 16; i++)
 		wide[i] = h[i];
+	memcpy(&r, wide, sizeof(r));
+	return r;
+}
+
+/* Sixteen bytes, signed or not, to 32 bits each. */
+static inline __m512i emulated_cvtepi8(__m128i x)
+{
+	EMULATED_LANES(int8_t, b, x);
+	int32_t wide[16];
+	__m512i r;
+
+	for (int i = 0; i < 16; i++)
+		wide[i] = b[i];
+	memcpy(&r, wide, sizeof(r));
+	return r;
+}
+
+static inline __m512i emulated_cvtepu8(__m128i x)
+{
+	EMULATED_LANES(uint8_t, b, x);
+	int32_t wide[16];
+	__m512i r;
+
+	for (int i = 0; i < 16; i++)
+		wide[i] = b[i];
 	memcpy(&r, wide, sizeof(r));
 	return r;
 }

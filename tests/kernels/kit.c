@@ -94,6 +94,27 @@ static void put_scale(uint8_t *p, float x)
 	memcpy(p, &h, 2);
 }
 
+/* Scales of a block of random bytes; some are no normal numbers as halves, zero or the largest. */
+static void put_block(struct kit_random *r, enum dtype type, float x, uint8_t *p)
+{
+	const bool six_bits = type == DTYPE_Q4_K || type == DTYPE_Q5_K;
+	uint8_t *d = type == DTYPE_Q6_K ? p + 208 : p;
+
+	put_scale(d, x / (six_bits ? 512 : type == DTYPE_Q6_K ? 1024 : 16));
+	if (type == DTYPE_Q4_1 || type == DTYPE_Q5_1)
+		put_scale(p + 2, kit_number(r));
+	if (six_bits)
+		put_scale(p + 2, kit_number(r) / 32);
+	if (kit_below(r, 29) == 0)
+		put_scale(d, 0x1p-20f);
+	if (six_bits && kit_below(r, 5) == 0)
+		memset(p + 4, kit_below(r, 2) ? 0 : 255, 12);
+	if (type == DTYPE_Q6_K && kit_below(r, 5) == 0)
+		memset(p + 192, kit_below(r, 2) ? 0 : -128, 16);
+	if (dtype_find((uint32_t)type)->block == 256 && kit_below(r, 5) == 0)
+		memset(type == DTYPE_Q6_K ? p : p + 16, kit_below(r, 2) ? 0 : 255, type == DTYPE_Q6_K ? 192 : 128);
+}
+
 struct tensor kit_tensor(struct kit_random *r, enum dtype type, size_t rows, size_t cols)
 {
 	const struct dtype_info *info = dtype_find((uint32_t)type);
@@ -111,12 +132,10 @@ struct tensor kit_tensor(struct kit_random *r, enum dtype type, size_t rows, siz
 			memcpy(p, &x, 4);
 		else if (type == DTYPE_BF16)
 			memcpy(p, (uint8_t *)&x + 2, 2);
+		else if (type == DTYPE_F16)
+			put_scale(p, x);
 		else
-			put_scale(p, type == DTYPE_F16 ? x : x / 16);
-		if (type == DTYPE_Q4_1 || type == DTYPE_Q5_1)
-			put_scale(p + 2, kit_number(r));
-		if (info->block > 1 && kit_below(r, 29) == 0)
-			put_scale(p, 0x1p-20f); /* no normal number as a half */
+			put_block(r, type, x, p);
 	}
 	return (struct tensor){ type, rows, cols, data };
 }

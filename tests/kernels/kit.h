@@ -81,5 +81,7 @@ void kit_attend(const struct kit_scene *s, const struct backend *b, struct devic
 
 /* Times every operation on the shapes of the default model. */
 int kit_bench(const char *backend, int threads, enum precision precision);
+/* Times products of every type on shapes of small and large models, as rows of a table for kernels/README.md. */
+int kit_bench_types(const char *backend, int threads, enum precision precision);
 
 #endif
