@@ -20,7 +20,8 @@ SAMPLINGS = (
 )
 
 # What is compared with a daemon that guesses nothing. Each case has conversations of its own.
-daemons = {value: Daemon(tiny(), '--state', 'none', '--speculation', value) for value in ('off', '1', '4', '16', 'auto')}
+VALUES = ('off', '1', '4', '16', 'auto') if live.SLOW <= 1 else ('off', '4', '16')
+daemons = {value: Daemon(tiny(), '--state', 'none', '--speculation', value) for value in VALUES}
 
 
 def told(events):
@@ -84,11 +85,12 @@ def talk(client, name, policy, sampling):
 @case
 def every_answer_is_the_same_under_every_policy():
     for number, policy in enumerate(POLICIES):
-        for kind, sampling in enumerate(SAMPLINGS):
+        for kind, sampling in enumerate(SAMPLINGS if live.SLOW <= 1 else SAMPLINGS[number % 5:][:1]):
             everywhere(lambda client: list(talk(client, f'talk.{number}.{kind}', policy, sampling)))
-    for value in ('1', '4', '16'):
+    least = 500 if live.SLOW <= 1 else 50
+    for value in daemons.keys() - {'off', 'auto'}:
         drafted, accepted = guesses(value)
-        assert accepted > 500 and drafted - accepted > 500, f'{value}: {drafted} drafted, {accepted} accepted'
+        assert accepted > least and drafted - accepted > least, f'{value}: {drafted} drafted, {accepted} accepted'
     assert guesses('off') == (0, 0)
 
 
