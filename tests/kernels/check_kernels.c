@@ -256,6 +256,66 @@ static void products_repeat(void **state)
 	repeat_products(*state, PRECISION_FAST);
 }
 
+/* Blocks whose sums are as large as they may be: rows of one weight, and rows of the largest and the smallest word. */
+static void make_extremes(struct products *p)
+{
+	static const uint8_t fill[] = { 0, 0xff, 0x80, 0x7f };
+	const struct dtype_info *info = dtype_find((uint32_t)p->t[0].type);
+	const bool min = p->t[0].type == DTYPE_Q4_1 || p->t[0].type == DTYPE_Q5_1;
+	const size_t scales = min ? 4 : 2, row_bytes = p->cols / info->block * info->bytes;
+
+	for (size_t i = 0; i < sizeof(fill) && info->block > 1; i++)
+		memset((uint8_t *)p->t[0].data + i * row_bytes + scales, fill[i], info->bytes - scales);
+	for (size_t i = 0; i < p->n; i++)
+		for (size_t c = 0; c < 32; c++)
+			p->x[i * p->cols + c] = i % 3 == 2 ? (float)(c % 3) - 1 : i % 3 ? -1 : 1;
+}
+
+/* What a product of many rows is cut into: tiles of rows, pairs of groups, stretches of blocks. Each cut is met. */
+static void any_rows(const struct subject *s, size_t rows, size_t blocks, enum precision precision)
+{
+	enum { MOST = 130 };
+	struct kit_random r = { 3 + blocks };
+	struct products p = { .weights = 1, .cols = 32 * blocks, .n = MOST, .width = rows, .stride = rows };
+	const struct backend *scalar = kernels_find("scalar", NULL);
+	struct device *d = kit_open_at(scalar, 1, MOST, precision);
+	float *want = kit_floats(MOST * rows), *got = kit_floats(MOST * rows);
+
+	p.t[0] = kit_tensor(&r, s->type, rows, p.cols);
+	p.x = kit_floats(MOST * p.cols);
+	p.y = kit_floats(MOST * rows);
+	kit_numbers(&r, p.x, MOST * p.cols);
+	kit_numbers(&r, p.y, MOST * rows);
+	make_extremes(&p);
+	pack(scalar, d, &p);
+	multiply(scalar, d, &p, 0, MOST, true, want);
+	unpack(scalar, d, &p);
+	scalar->close(d);
+	d = kit_open_at(s->b, 2, MOST, precision);
+	pack(s->b, d, &p);
+	for (size_t n = blocks < 9 ? 1 : MOST - 15; n <= MOST; n += blocks < 9 ? 1 : 5) {
+		multiply(s->b, d, &p, MOST - n, n, true, got);
+		kit_same_bits(got, want + (MOST - n) * rows, n * rows);
+	}
+	unpack(s->b, d, &p);
+	s->b->close(d);
+	free_products(&p);
+	free(want);
+	free(got);
+}
+
+static void products_of_any_rows_are_the_same(void **state)
+{
+	const struct subject *s = *state;
+
+	for (int precision = PRECISION_EXACT; precision <= PRECISION_FAST && is_fast(s->b); precision++) {
+		any_rows(s, 37, 3, (enum precision)precision);
+		any_rows(s, 48, 2, (enum precision)precision);
+		any_rows(s, 20, 25, (enum precision)precision);
+		any_rows(s, 33, 49, (enum precision)precision);
+	}
+}
+
 static void bad_weights_are_refused(void **state)
 {
 	const struct subject *s = *state;
@@ -337,6 +397,7 @@ static const struct {
 } plan[] = {
 	{ "products are what the definition says", products_are_what_the_definition_says, true },
 	{ "products repeat", products_repeat, true },
+	{ "products of any rows are the same", products_of_any_rows_are_the_same, true },
 	{ "bad weights are refused", bad_weights_are_refused, false },
 	{ "bad options are refused", bad_options_are_refused, false },
 	{ "norm is what the definition says", norm_is_what_the_definition_says, false },
