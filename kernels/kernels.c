@@ -14,6 +14,9 @@ const struct backend *const kernels_all[] = {
 #ifdef __x86_64__
 	&backend_avx2, &backend_avx512,
 #endif
+#ifdef KERNELS_AMX
+	&backend_amx,
+#endif
 	NULL,
 };
 

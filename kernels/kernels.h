@@ -1,14 +1,14 @@
 /*
  * The arithmetic that the engine stands on: one table of operations a backend, none optional.
  *
- * A `struct backend` is a row of the list in kernels.c ("ref", "scalar", "avx2", "avx512"; "cuda" later). Opening one
- * gives a `struct device`: its threads or its card, its scratch memory. All operations of a device are called by one
- * thread, in order; each is complete for the caller when it returns or when the next operation reads its result.
- * Buffers (`float *` below unless said otherwise) come from buffer_new() and may lie where the caller cannot read them;
- * read() and write() copy. Arrays in the op structs that are marked "host" are read before the call returns.
+ * A `struct backend` is a row of the list in kernels.c ("ref", "scalar", "avx2", "avx512", "amx"; "cuda" later).
+ * Opening one gives a `struct device`: its threads or its card, its scratch memory. All operations of a device are
+ * called by one thread, in order; each is complete for the caller when it returns or when the next operation reads its
+ * result. Buffers (`float *` below unless said otherwise) come from buffer_new() and may lie where the caller cannot
+ * read them; read() and write() copy. Arrays in the op structs that are marked "host" are read before the call returns.
  *
  * Numbers that repeat: the result of a row never depends on how many rows travel with it, on the number of threads, or
- * on the order of calls. "scalar", "avx2" and "avx512" give the same bits; "ref" computes in F32 with the plain
+ * on the order of calls. "scalar", "avx2", "avx512" and "amx" give the same bits; "ref" computes in F32 with the plain
  * definition (libm's exp, activations not quantized) and is the oracle of the others.
  *
  * Matrices are row-major. `n` counts the rows (tokens) of a step, at most device_options.max_rows.

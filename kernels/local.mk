@@ -52,11 +52,20 @@ kernels_libavx512vnni_la_SOURCES = kernels/cpu/avx512.c
 kernels_libavx512vnni_la_CPPFLAGS = $(kernels_cppflags)
 kernels_libavx512vnni_la_CFLAGS = $(kernels_cflags) $(kernels_avx512) -mavx512vnni -DKERNELS_VNNI
 kernels_libkernels_la_LIBADD = kernels/libavx2.la kernels/libavx512.la kernels/libavx512vnni.la
+if AMX
+noinst_LTLIBRARIES += kernels/libamx.la
+kernels_libamx_la_SOURCES = kernels/cpu/amx.c
+kernels_libamx_la_CPPFLAGS = $(kernels_cppflags)
+kernels_libamx_la_CFLAGS = $(kernels_cflags) $(kernels_avx512) -mavx512vnni $(AMX_CFLAGS) -DKERNELS_VNNI
+kernels_libkernels_la_CPPFLAGS += -DKERNELS_AMX
+kernels_libkernels_la_LIBADD += kernels/libamx.la
+endif
 endif
 
 EXTRA_DIST += kernels/README.md
 
-# The same code as kernels/libavx512.la over SIMDe's emulation, so that its logic is proved on any machine.
+# The same code as kernels/libavx512.la over SIMDe's emulation, so that its logic is proved on any machine; and that of
+# kernels/libamx.la over ours.
 if HAVE_CMOCKA
 check_PROGRAMS += tests/kernels/check_kernels
 TESTS += tests/kernels/check_kernels
@@ -68,6 +77,7 @@ tests_kernels_check_kernels_SOURCES = \
 	tests/kernels/check_kernels.c \
 	tests/kernels/check_rows.c \
 	tests/kernels/check_types.c \
+	tests/kernels/emulate_amx.h \
 	tests/kernels/emulate_avx512.h \
 	tests/kernels/kit.c \
 	tests/kernels/kit.h \
@@ -77,7 +87,7 @@ tests_kernels_check_kernels_CFLAGS = $(kernels_cflags) $(CMOCKA_CFLAGS)
 tests_kernels_check_kernels_LDADD = kernels/libkernels.la libproto/liberror.la $(CMOCKA_LIBS)
 
 if HAVE_SIMDE
-check_LTLIBRARIES += tests/kernels/libemulated.la tests/kernels/libemulatedvnni.la
+check_LTLIBRARIES += tests/kernels/libemulated.la tests/kernels/libemulatedvnni.la tests/kernels/libemulatedamx.la
 emulated_cppflags = $(kernels_cppflags) -I$(srcdir)/tests/kernels
 tests_kernels_libemulated_la_SOURCES = kernels/cpu/avx512.c
 tests_kernels_libemulated_la_CPPFLAGS = $(emulated_cppflags) -DKERNELS_EMULATE_AVX512=isa_emulated
@@ -85,7 +95,11 @@ tests_kernels_libemulated_la_CFLAGS = $(kernels_cflags) -Wno-psabi
 tests_kernels_libemulatedvnni_la_SOURCES = kernels/cpu/avx512.c
 tests_kernels_libemulatedvnni_la_CPPFLAGS = $(emulated_cppflags) -DKERNELS_EMULATE_AVX512=isa_emulated_vnni -DKERNELS_VNNI
 tests_kernels_libemulatedvnni_la_CFLAGS = $(kernels_cflags) -Wno-psabi
+tests_kernels_libemulatedamx_la_SOURCES = kernels/cpu/amx.c
+tests_kernels_libemulatedamx_la_CPPFLAGS = $(emulated_cppflags) -DKERNELS_EMULATE_AVX512=isa_emulated_amx -DKERNELS_VNNI
+tests_kernels_libemulatedamx_la_CFLAGS = $(kernels_cflags) -Wno-psabi
 tests_kernels_check_kernels_CPPFLAGS += -DKERNELS_EMULATED
-tests_kernels_check_kernels_LDADD += tests/kernels/libemulated.la tests/kernels/libemulatedvnni.la
+tests_kernels_check_kernels_LDADD += tests/kernels/libemulated.la tests/kernels/libemulatedvnni.la \
+	tests/kernels/libemulatedamx.la
 endif
 endif

@@ -21,6 +21,18 @@ AC_DEFUN([SINKD_LINKS], [
 	CFLAGS=$sinkd_save_CFLAGS
 ])
 
+# SINKD_AMX: AMX_CFLAGS becomes what the compiler and its assembler want for tiles of bytes; sets have_amx.
+AC_DEFUN([SINKD_AMX], [
+	AMX_CFLAGS="-mamx-tile -mamx-int8"
+	AC_CACHE_CHECK([whether $CC takes $AMX_CFLAGS], [sinkd_cv_amx], [
+		SINKD_LINKS([$AMX_CFLAGS], [sinkd_cv_amx=yes], [sinkd_cv_amx=no],
+			[#include <immintrin.h>
+			int main(void) { _tile_zero(0); _tile_dpbssd(0, 1, 2); _tile_release(); return 0; }])
+	])
+	have_amx=$sinkd_cv_amx
+	AC_SUBST([AMX_CFLAGS])
+])
+
 # SINKD_SANITIZER: --with-sanitizer=LIST, compiled into every file and program of the tree, installed ones as well.
 # Sets SANITIZER_CFLAGS, have_sanitizer, sanitizer_why.
 AC_DEFUN([SINKD_SANITIZER], [

@@ -2,10 +2,18 @@
  * The rows of the CPU in the list of backends: which instructions each needs. In a file of its own, compiled without
  * any of them, since it runs before anybody knows.
  */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
 #include "backends.h"
 
 #ifdef __x86_64__
 #include <cpuid.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 #include "cpu.h"
@@ -23,7 +31,7 @@ static int open_scalar(const struct device_options *o, struct device **ret, stru
 
 const struct backend backend_scalar = {
 	.name = "scalar",
-	.about = "plain C, the same bits as avx2 and avx512 on any machine",
+	.about = "plain C, the same bits as avx2, avx512 and amx on any machine",
 	.probe = probe_any,
 	.open = open_scalar,
 	FAST_OPS,
@@ -85,4 +93,60 @@ const struct backend backend_avx512 = {
 	FAST_OPS,
 };
 
+#ifdef KERNELS_AMX
+
+/* Linux's names for the registers of tiles, in XCR0 and in arch_prctl(2), which older headers lack. */
+enum { TILE_CONFIG = 1 << 17, TILE_DATA = 1 << 18, TILE_DATA_NUMBER = 18, REQUEST_PERMISSION = 0x1023 };
+
+/* Bits of CPUID 7.0, EDX, which older compilers do not name. */
+enum { CPUID_AMX_TILE = 1 << 24, CPUID_AMX_INT8 = 1 << 25 };
+
+static bool has_amx(void)
+{
+	const unsigned wanted = CPUID_AMX_TILE | CPUID_AMX_INT8;
+	unsigned a, b, c, d = 0;
+
+	return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & wanted) == wanted;
+}
+
+/* Whether the system saves the registers of tiles when it switches threads. */
+static bool system_keeps_tiles(void)
+{
+	const unsigned wanted = TILE_CONFIG | TILE_DATA;
+	unsigned a, b, c = 0, d, low, high;
+
+	if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE))
+		return false;
+	__asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+	return (low & wanted) == wanted;
+}
+
+/* The permission is the process', for good, and may be asked for again: without it the first tile is SIGILL. */
+static int probe_amx(struct err *e)
+{
+	if (probe_avx512(NULL) != 0 || !__builtin_cpu_supports("avx512vnni") || !has_amx())
+		return err_set(e, SINK_EDEVICE, "This processor has no AMX with INT8, beside AVX-512 with VNNI.");
+	if (!system_keeps_tiles())
+		return err_set(e, SINK_EDEVICE, "This processor has AMX, but the system does not enable it.");
+	if (syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA_NUMBER) != 0)
+		return err_set(e, SINK_EDEVICE, "The system refuses the use of AMX: %s.", strerror(errno));
+	return 0;
+}
+
+static int open_amx(const struct device_options *o, struct device **ret, struct err *e)
+{
+	int rc = probe_amx(e);
+
+	return rc == 0 ? cpu_open(&isa_amx, o, ret, e) : rc;
+}
+
+const struct backend backend_amx = {
+	.name = "amx",
+	.about = "AMX (INT8) for many rows, AVX-512 with VNNI for the rest",
+	.probe = probe_amx,
+	.open = open_amx,
+	FAST_OPS,
+};
+
+#endif
 #endif

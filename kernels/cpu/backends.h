@@ -7,6 +7,9 @@
 extern const struct backend backend_ref, backend_scalar;
 #ifdef __x86_64__
 extern const struct backend backend_avx2, backend_avx512;
+#ifdef KERNELS_AMX
+extern const struct backend backend_amx;
+#endif
 #endif
 
 #endif

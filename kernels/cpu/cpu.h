@@ -2,8 +2,8 @@
  * What the files of the CPU's backends share: the device, packed weights, quantized activations, and `struct isa`, the
  * table of inner loops that each instruction set fills in once.
  *
- * device.c serves all CPU backends; fast*.c splits the operations of "scalar", "avx2" and "avx512" into pieces and
- * calls the isa; ref.c does its own.
+ * device.c serves all CPU backends; fast*.c splits the operations of all but "ref" into pieces and calls the isa; ref.c
+ * does its own.
  */
 #ifndef CPU_CPU_H
 #define CPU_CPU_H
@@ -70,6 +70,18 @@ struct xwords {
 };
 
 enum { WORD_MOST = 127 * 128 };
+
+/*
+ * A block of sixteen rows of either, as tiles want them: of words the low bytes, -128 to 127, then the high ones, -63
+ * to 64, so that a word is 256 * high + low; of bytes the first half alone. Columns stand in their order.
+ */
+struct xtile {
+	_Alignas(64) int8_t q[LANES][2 * BLOCK];
+	float d[LANES], ds[LANES];
+};
+
+/* Rows of activations from which on it pays to arrange them in tiles. */
+enum { XTILE_FROM = 8 };
 
 /*
  * Where column c of a block stands among words. Sixteen bits of a packed block of four-bit weights hold columns 4j + i,
@@ -139,6 +151,7 @@ struct tile {
 	size_t group, groups;
 	const struct xbytes *xb; /* [n][cols / BLOCK], for blocked types: these, */
 	const struct xwords *xw; /* or these */
+	const struct xtile *xt;	 /* [n / LANES, rounded up][cols / BLOCK], the same in tiles, or NULL */
 	const float *x;		 /* [n][cols], for the others */
 	size_t n;		 /* up to TILE_ROWS */
 	float *y;		 /* where the first of the groups' rows goes */
@@ -224,6 +237,8 @@ struct isa {
 	const char *name;
 	void (*bytes)(const float *x, size_t cols, struct xbytes *ret);
 	void (*words)(const float *x, size_t cols, struct xwords *ret);
+	/* Arranges up to LANES rows of one of the two, [rows][blocks]; NULL where `matmul` wants no tiles. */
+	void (*tiles)(const struct xbytes *xb, const struct xwords *xw, size_t blocks, size_t rows, struct xtile *ret);
 	void (*matmul)(const struct tile *t);
 	void (*norm)(const float *x, size_t width, const float *w, float eps, float *y);
 	void (*gate)(const float *x, size_t width, float *y);
@@ -242,7 +257,7 @@ struct isa {
 
 extern const struct isa isa_scalar;
 #ifdef __x86_64__
-extern const struct isa isa_avx2, isa_avx512, isa_avx512_vnni;
+extern const struct isa isa_avx2, isa_avx512, isa_avx512_vnni, isa_amx;
 #endif
 
 struct device {
@@ -252,7 +267,8 @@ struct device {
 	bool fast;	   /* activations in bytes, not words, but for the K types */
 	struct xbytes *xb; /* [max_rows][widest_bytes / BLOCK]; NULL until a weight wants it, like xw */
 	struct xwords *xw;
-	float *xf; /* [max_rows][widest], what became of the input of weights that are not blocked; or NULL */
+	float *xf;	  /* [max_rows][widest], what became of the input of weights that are not blocked; or NULL */
+	struct xtile *xt; /* [max_rows / LANES, rounded up][widest / BLOCK]; NULL where the isa wants none */
 	size_t widest;
 	float *row;		       /* [threads][widest], between the steps of preparing a row */
 	struct attend_scratch *attend; /* one a thread */

@@ -101,6 +101,7 @@ void cpu_close(struct device *d)
 	free(d->xw);
 	free(d->xf);
 	free(d->row);
+	free(d->xt);
 	free(d->attend);
 	free(d->tiles);
 	cpu_unmap(d->partials, PARTIAL_FLOATS * sizeof(float));

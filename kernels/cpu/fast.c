@@ -1,5 +1,5 @@
 /*
- * How "scalar", "avx2" and "avx512" cut an operation into pieces for the threads. The cut is a matter of speed alone:
+ * How all CPU backends but "ref" cut an operation into pieces for the threads. The cut is a matter of speed alone:
  * every piece writes results of its own, and how a result is summed up is the isa's business.
  */
 #include <assert.h>
@@ -44,6 +44,11 @@ static bool takes_words(const struct device *d, enum dtype type)
 	return type_is_blocked(type) && !takes_bytes(d, type);
 }
 
+static bool takes_tiles(const struct device *d, size_t rows)
+{
+	return d->isa->tiles && rows >= XTILE_FROM;
+}
+
 /* Gives *buffer at least `bytes` bytes; what was there is lost. */
 static int grow(void **buffer, size_t bytes, struct err *e)
 {
@@ -70,6 +75,8 @@ static int widen(struct device *d, const struct tensor *t, struct err *e)
 		{ (void **)&d->xb, takes_bytes(d, t->type), rows * blocks * sizeof(*d->xb) },
 		{ (void **)&d->xw, takes_words(d, t->type), rows * blocks * sizeof(*d->xw) },
 		{ (void **)&d->xf, !type_is_blocked(t->type), rows * widest * sizeof(*d->xf) },
+		{ (void **)&d->xt, d->isa->tiles && type_is_blocked(t->type),
+		  divide_up(rows, LANES) * blocks * sizeof(*d->xt) },
 	};
 	int rc = 0;
 
@@ -146,8 +153,8 @@ void fast_norm(struct device *d, const float *x, size_t n, size_t width, const f
 struct prepare_run {
 	const struct device *d;
 	const struct matmul *op;
-	size_t cols;
-	bool floats, bytes, words;
+	size_t cols, rows; /* `rows` a piece */
+	bool floats, bytes, words, tiles;
 };
 
 static void prepare_row(const struct prepare_run *r, size_t i, float *row)
@@ -171,32 +178,50 @@ static void prepare_row(const struct prepare_run *r, size_t i, float *row)
 		isa->words(x, r->cols, r->d->xw + at);
 }
 
+/* Rows of whole tiles, from the bytes if there are any: a device that takes them has words for other types only. */
+static void prepare_tiles(const struct prepare_run *r, size_t first, size_t end)
+{
+	const size_t blocks = r->cols / BLOCK;
+
+	for (size_t i = first; i < end; i += LANES)
+		r->d->isa->tiles(r->bytes ? r->d->xb + i * blocks : NULL, r->bytes ? NULL : r->d->xw + i * blocks,
+				 blocks, end - i < LANES ? end - i : LANES, r->d->xt + i / LANES * blocks);
+}
+
 static void prepare_piece(void *arg, size_t piece, int worker)
 {
 	const struct prepare_run *r = arg;
-	size_t rows = rows_a_piece(r->cols), end = (piece + 1) * rows;
+	size_t first = piece * r->rows, end = first + r->rows < r->op->n ? first + r->rows : r->op->n;
 
-	for (size_t i = piece * rows; i < end && i < r->op->n; i++)
+	for (size_t i = first; i < end; i++)
 		prepare_row(r, i, r->d->row + (size_t)worker * round_lanes(r->cols));
+	if (r->tiles)
+		prepare_tiles(r, first, end);
 }
 
-static void prepare(struct device *d, const struct matmul *op)
+/* Returns what the tiles were made of: bytes, or else words. */
+static bool prepare(struct device *d, const struct matmul *op)
 {
-	struct prepare_run r = { .d = d, .op = op, .cols = op->w[0]->cols };
+	struct prepare_run r = { .d = d, .op = op, .cols = op->w[0]->cols, .rows = rows_a_piece(op->w[0]->cols) };
 
 	for (size_t i = 0; i < op->weights; i++) {
 		r.floats |= !type_is_blocked(op->w[i]->type);
 		r.bytes |= takes_bytes(d, op->w[i]->type);
 		r.words |= takes_words(d, op->w[i]->type);
 	}
+	r.tiles = takes_tiles(d, op->n) && (r.bytes || r.words);
+	if (r.tiles)
+		r.rows = divide_up(r.rows, LANES) * LANES;
 	if (r.bytes || r.words || op->input != INPUT_PLAIN)
-		pool_run(d->pool, prepare_piece, &r, divide_up(op->n, rows_a_piece(r.cols)));
+		pool_run(d->pool, prepare_piece, &r, divide_up(op->n, r.rows));
+	return r.bytes;
 }
 
 struct matmul_run {
 	const struct device *d;
 	const struct matmul *op;
 	size_t groups, row_tiles; /* groups a piece; pieces that a chunk of groups has */
+	bool byte_tiles; /* what tiles of activations were made of, where there are any: bytes, or else words */
 };
 
 /* Pieces of a weight follow each other, its chunks of groups outside and the tiles of rows inside. */
@@ -231,6 +256,8 @@ static void matmul_piece(void *arg, size_t piece, int worker)
 		t.xb = r->d->xb + at;
 	else if (takes_words(r->d, op->w[i]->type))
 		t.xw = r->d->xw + at;
+	if ((r->byte_tiles ? (const void *)t.xb : t.xw) && takes_tiles(r->d, op->n))
+		t.xt = r->d->xt + at / LANES;
 	r->d->isa->matmul(&t);
 }
 
@@ -246,12 +273,14 @@ static size_t groups_a_piece(const struct device *d, const struct matmul *op, si
 	wanted = groups * row_tiles / ((size_t)pool_threads(d->pool) * 8);
 	most = PIECE_BYTES / (bytes / groups);
 	wanted = wanted < most ? wanted : most;
+	if (takes_tiles(d, op->n))
+		wanted = wanted < 2 ? 2 : wanted / 2 * 2; /* tiles take groups in pairs */
 	return wanted ? wanted : 1;
 }
 
 void fast_matmul(struct device *d, const struct matmul *op)
 {
-	struct matmul_run r = { d, op, 1, divide_up(op->n, TILE_ROWS) };
+	struct matmul_run r = { .d = d, .op = op, .row_tiles = divide_up(op->n, TILE_ROWS) };
 	size_t pieces = 0;
 
 	assert(op->n <= d->max_rows);
@@ -260,7 +289,7 @@ void fast_matmul(struct device *d, const struct matmul *op)
 	r.groups = groups_a_piece(d, op, r.row_tiles);
 	for (size_t i = 0; i < op->weights; i++)
 		pieces += divide_up(op->w[i]->groups, r.groups) * r.row_tiles;
-	prepare(d, op);
+	r.byte_tiles = prepare(d, op);
 	pool_run(d->pool, matmul_piece, &r, pieces);
 }
 

@@ -2,10 +2,13 @@
 #ifndef CPU_ISA_H
 #define CPU_ISA_H
 
-#define ISA_TABLE(isa_name)                                                                                            \
+#define ISA_TABLE(isa_name) ISA_TABLE_WITH(isa_name, tile_any, NULL)
+
+/* With products of its own, and with the function that arranges activations for them, or NULL. */
+#define ISA_TABLE_WITH(isa_name, product, arrange)                                                                     \
 	{                                                                                                              \
-		.name = isa_name, .bytes = bytes_row, .words = words_row, .matmul = tile_any, .norm = norm_row,        \
-		.gate = gate_row, .store = store_row, .attend = attend_part, .merge = merge_spans,                     \
+		.name = isa_name, .bytes = bytes_row, .words = words_row, .tiles = arrange, .matmul = product,         \
+		.norm = norm_row, .gate = gate_row, .store = store_row, .attend = attend_part, .merge = merge_spans,   \
 		.read_peak = read_peak, .f32_peak = f32_peak, .bytes_peak = bytes_peak, .words_peak = words_peak,      \
 	}
 

@@ -1,6 +1,6 @@
 /*
  * Operations on rows, written once over the sixteen lanes of the lanes_*.h that the including file chose: so they give
- * the same bits with every instruction set. Included by scalar.c, avx2.c and avx512.c only.
+ * the same bits with every instruction set. Included by scalar.c, avx2.c, avx512.c and amx.c only.
  */
 #ifndef CPU_ROWS_H
 #define CPU_ROWS_H

@@ -1,7 +1,7 @@
 /*
  * Every backend, every operation, every type, on random shapes, odd sizes included, against the definitions written out
- * here in double. Then what the backends promise each other: the same bits from "scalar", "avx2" and "avx512" (emulated
- * where the machine has none), from one row and from many, from one thread and from several.
+ * here in double. Then what the backends promise each other: the same bits from "scalar", "avx2", "avx512" and "amx"
+ * (emulated where the machine has none), from one row and from many, from one thread and from several.
  *
  * `check_kernels --bench [backend] [threads] [precision]` times the operations instead, and `--bench-types` with the
  * same arguments products of each type.

@@ -9,7 +9,7 @@
 #include "dtype.h"
 
 #ifdef KERNELS_EMULATED
-extern const struct isa isa_emulated, isa_emulated_vnni;
+extern const struct isa isa_emulated, isa_emulated_vnni, isa_emulated_amx;
 
 static int probe(struct err *e)
 {
@@ -27,12 +27,22 @@ static int open_emulated_vnni(const struct device_options *o, struct device **re
 	return cpu_open(&isa_emulated_vnni, o, ret, e);
 }
 
+static int open_emulated_amx(const struct device_options *o, struct device **ret, struct err *e)
+{
+	return cpu_open(&isa_emulated_amx, o, ret, e);
+}
+
 static const struct backend emulated[] = {
 	{ .name = "avx512-emulated", .about = "AVX-512 by SIMDe", .probe = probe, .open = open_emulated, FAST_OPS },
 	{ .name = "avx512-vnni-emulated",
 	  .about = "AVX-512 with VNNI by SIMDe",
 	  .probe = probe,
 	  .open = open_emulated_vnni,
+	  FAST_OPS },
+	{ .name = "amx-emulated",
+	  .about = "AMX by our own arrays",
+	  .probe = probe,
+	  .open = open_emulated_amx,
 	  FAST_OPS },
 };
 #endif
@@ -47,8 +57,8 @@ const struct backend *const *kit_backends(void)
 		n++;
 	}
 #ifdef KERNELS_EMULATED
-	all[n++] = &emulated[0];
-	all[n++] = &emulated[1];
+	for (size_t i = 0; i < sizeof(emulated) / sizeof(emulated[0]); i++)
+		all[n++] = &emulated[i];
 #endif
 	return all;
 }

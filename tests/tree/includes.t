@@ -7,7 +7,7 @@
 cat >"$work/rooms" <<'END'
 libproto	libproto
 client		client libproto
-kernels		kernels libproto/error.h tests/kernels/emulate_avx512.h
+kernels		kernels libproto/error.h tests/kernels/emulate_avx512.h tests/kernels/emulate_amx.h
 daemon/engine	daemon/engine kernels libproto/error.h
 daemon		daemon daemon/engine kernels libproto
 END

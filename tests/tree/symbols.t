@@ -62,4 +62,24 @@ while read -r object; do
 	done
 	empty "$file: globals bear the name of their module" "$strange"
 done <"$work/objects"
+
+# What one set of instructions was compiled for is reached through its table alone, and tiles stand in one file.
+amx=$(grep 'kernels/cpu/libamx_la-amx[.]o$' "$work/objects")
+if test -z "$amx" || ! command -v objdump >/dev/null; then
+	skip 'AMX stays in kernels/cpu/amx.c' 'no object of it, or no objdump'
+else
+	# tiles OBJECT…: those that have instructions of tiles.
+	tiles() {
+		for object in "$@"; do
+			objdump -d --no-show-raw-insn "$object" |
+				grep -qE '[[:space:]](tdp[a-z0-9]+|tile(load|store|zero|rel)[a-z0-9]*|[ls][dt]tilecfg)([[:space:]]|$)' &&
+				echo "$object"
+		done
+	}
+	test "$(tiles "$amx")" = "$amx" && ok 'kernels/cpu/amx.c multiplies tiles' ||
+		not_ok 'kernels/cpu/amx.c multiplies tiles'
+	# shellcheck disable=SC2046
+	empty 'AMX stays in kernels/cpu/amx.c' "$(tiles $(grep '^kernels/' "$work/objects" | grep -vxF "$amx"))"
+	empty 'kernels/cpu/amx.c defines its table alone' "$(globals "$amx" | grep -vx isa_amx)"
+fi
 done_testing
