@@ -96,9 +96,15 @@ struct matmul {
 };
 
 /*
- * Pages. A page holds the keys and values of PAGE_TOKENS tokens in all layers, every element of `type` (F16 or F32):
- * layer after layer, in each the keys as [kv_heads][head_size][PAGE_TOKENS] (one dimension of all tokens side by side:
- * a score needs no sum across lanes) and the values as [kv_heads][PAGE_TOKENS][head_size].
+ * Pages. A page holds the keys and values of PAGE_TOKENS tokens in all layers: layer after layer, in each the keys of
+ * all KV heads, then their values. With `type` F16 or F32 the keys of a head are [head_size][PAGE_TOKENS] (one
+ * dimension of all tokens side by side: a score needs no sum across lanes) and its values [PAGE_TOKENS][head_size].
+ *
+ * With Q8_0 a head's keys are blocks of 32 dimensions of one token: a scale d as F16, d = largest / 127 rounded up, and
+ * whole numbers q of 8 bits, an element being d * q. The scales come first, [head_size / 32][PAGE_TOKENS], then the
+ * whole numbers, in words of four dimensions: of (dimension 4j + c, token t) it is byte (j * PAGE_TOKENS + t) * 4 + c.
+ * Values have the same scales, and words of four tokens: (token 4j + c, dimension i) is byte (j * head_size + i) * 4 +
+ * c.
  */
 enum { PAGE_TOKENS = 64 };
 
@@ -106,8 +112,12 @@ struct page_shape {
 	size_t layers, kv_heads, head_size;
 	enum dtype type;
 };
+/* Whether pages can be like this: SINK_EINVAL for another type, or blocks that a head does not fill. */
+int page_shape_check(const struct page_shape *s, struct err *e);
 size_t page_bytes(const struct page_shape *s);
-/* Offset in bytes of a layer's keys in a page; its values follow them after page_bytes / layers / 2 bytes. */
+/* Bytes of the keys of one KV head in one layer; its values have as many. */
+size_t page_head_bytes(const struct page_shape *s);
+/* Offset in bytes of a layer's keys in a page; its values follow them after kv_heads * page_head_bytes() bytes. */
 size_t page_layer_offset(const struct page_shape *s, size_t layer);
 
 /* The runs of rows that a token may see (policy.h), in the order in which their partial results are merged. */
@@ -178,7 +188,7 @@ struct attend {
 struct backend {
 	const char *name;     /* as --kernels takes it */
 	const char *about;    /* one line for `sinkd -t` */
-	enum dtype page_type; /* of the pages that it prefers: F16, or F32 for the oracle; all must take both */
+	enum dtype page_type; /* of the pages that it prefers: F16, or F32 for the oracle; all must take all three */
 
 	/* 0 when this machine can run it; else SINK_EDEVICE and why not. */
 	int (*probe)(struct err *e);
@@ -221,6 +231,9 @@ extern const struct backend *const kernels_all[];
 /* "exact" or "fast"; SINK_EINVAL for another word. */
 int precision_find(const char *name, enum precision *ret, struct err *e);
 const char *precision_name(enum precision p);
+
+/* The type of pages by name: "f16", "q8_0", "f32", or "auto" for `otherwise`; SINK_EINVAL for another word. */
+int page_type_find(const char *name, enum dtype otherwise, enum dtype *ret, struct err *e);
 
 /* The backend of this name, or for "auto" the best that this machine runs; NULL with SINK_EINVAL or SINK_EDEVICE. */
 const struct backend *kernels_find(const char *name, struct err *e);

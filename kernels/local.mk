@@ -15,6 +15,7 @@ kernels_libkernels_la_SOURCES = \
 	kernels/kernels.c \
 	kernels/kernels.h \
 	kernels/cpu/attend.h \
+	kernels/cpu/attend_q8.h \
 	kernels/cpu/backends.c \
 	kernels/cpu/backends.h \
 	kernels/cpu/cpu.h \

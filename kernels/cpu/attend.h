@@ -12,6 +12,8 @@
 #ifndef CPU_ATTEND_H
 #define CPU_ATTEND_H
 
+#include "attend_q8.h"
+
 /* A query and the tokens that it sees of the page at hand. */
 struct looker {
 	size_t query;
@@ -197,6 +199,40 @@ INLINE void look(const struct looker *l, size_t n, struct attend_scratch *s, siz
 
 LOOK_FUNCTION(look_f16, true)
 LOOK_FUNCTION(look_f32, false)
+
+/*
+ * The same of a page in 8 bits, up to WHOLE_Q queries at once: whole numbers give one result in any company. `next` is
+ * what is read after it.
+ */
+INLINE void look_q8_some(const struct looker *l, size_t n, struct attend_scratch *s, size_t size, const uint8_t *keys,
+			 const uint8_t *values, const uint8_t *next)
+{
+	struct whole q[WHOLE_Q];
+	float *scores[WHOLE_Q], *o[WHOLE_Q];
+	size_t lo = PAGE_TOKENS, hi = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		q[i].q = s->q16 + l[i].query * size;
+		q[i].d = s->q16_scale + l[i].query * (size / BLOCK);
+		scores[i] = s->s + l[i].query * PAGE_TOKENS;
+		o[i] = s->page_o + l[i].query * size;
+		lo = (size_t)l[i].sees.lo < lo ? (size_t)l[i].sees.lo : lo;
+		hi = (size_t)l[i].sees.hi > hi ? (size_t)l[i].sees.hi : hi;
+	}
+	q8_scores(q, scores, n, size, keys, lo, hi, values);
+	for (size_t i = 0; i < n; i++)
+		softmax_page(l + i, s);
+	q8_values((const float *const *)scores, o, n, size, values, lo, hi, next);
+}
+
+static void look_q8(const struct looker *l, size_t n, struct attend_scratch *s, size_t size, const uint8_t *keys,
+		    const uint8_t *values, const uint8_t *next)
+{
+	for (; n >= WHOLE_Q; n -= WHOLE_Q, l += WHOLE_Q)
+		look_q8_some(l, WHOLE_Q, s, size, keys, values, n > WHOLE_Q ? keys : next);
+	for (; n; n--, l++)
+		look_q8_some(l, 1, s, size, keys, values, n > 1 ? keys : next);
+}
 
 /* `n` numbers to F32; n need not be whole vectors. */
 INLINE void to_floats(const uint8_t *src, size_t n, bool half, float *dst)
@@ -396,6 +432,8 @@ static void rotate_queries(const struct attend_part *p, int run, struct attend_s
 			    p->op->angles + (row * RUNS + (size_t)run) * h->rotated, q);
 		for (size_t d = 0; d < h->head_size; d++)
 			q[d] *= h->scale;
+		if (p->op->pages->type == DTYPE_Q8_0)
+			q8_query(q, h->head_size, s->q16 + i * h->head_size, s->q16_scale + i * (h->head_size / BLOCK));
 	}
 }
 
@@ -425,7 +463,9 @@ static void attend_page(const struct attend_part *p, int run, int64_t page, stru
 	size_t row, head, n = 0, size = op->shape->head_size;
 	struct looker lookers[QUERIES];
 	struct page_view view;
-	const uint8_t *keys;
+	const struct page_table *table = &op->rows[p->row].tables[run];
+	const uint8_t *keys, *values;
+	bool more = page + 1 < p->pages.first[run] + p->pages.count[run];
 
 	for (size_t i = 0; i < p->queries; i++) {
 		struct looker l = { i, sees_page(part_row(p, i, &row, &head), run, page) };
@@ -437,9 +477,15 @@ static void attend_page(const struct attend_part *p, int run, int64_t page, stru
 		return;
 	if (n < p->queries)
 		clear_partials(s->page, p->queries);
-	keys = page_keys(&op->rows[p->row].tables[run], page, op->pages, op->layer, p->kv_head);
-	view_page(lookers, n, s, size, keys, keys + page_values(op->pages), op->pages->type, &view);
-	(view.half ? look_f16 : look_f32)(lookers, n, s, size, &view);
+	keys = page_keys(table, page, op->pages, op->layer, p->kv_head);
+	values = keys + page_values(op->pages);
+	if (op->pages->type == DTYPE_Q8_0) {
+		look_q8(lookers, n, s, size, keys, values,
+			page_keys(table, page + more, op->pages, op->layer, p->kv_head));
+	} else {
+		view_page(lookers, n, s, size, keys, values, op->pages->type, &view);
+		(view.half ? look_f16 : look_f32)(lookers, n, s, size, &view);
+	}
 	merge_all(s->span, s->span_o, s->page, s->page_o, p->queries, round_lanes(size));
 }
 

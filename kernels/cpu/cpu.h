@@ -188,6 +188,8 @@ struct attend_scratch {
 	_Alignas(64) float s[QUERIES * PAGE_TOKENS];	    /* scores, then probabilities */
 	_Alignas(64) float k[HEAD_SIZE_MAX * PAGE_TOKENS], v[PAGE_TOKENS * HEAD_SIZE_MAX]; /* in F32 */
 	struct partial merged[QUERIES], span[QUERIES], page[QUERIES];			   /* sum 0: nothing yet */
+	_Alignas(64) int16_t q16[QUERIES * HEAD_SIZE_MAX];  /* for pages in 8 bits: the queries in whole numbers */
+	float q16_scale[QUERIES * (HEAD_SIZE_MAX / BLOCK)]; /* of each block of them */
 };
 
 /* The pages that any row of a tile sees, by run. Their spans are numbered in this order, from 0. */
@@ -336,15 +338,12 @@ static inline struct sight sees_page(const struct row *r, int run, int64_t page)
 static inline uint8_t *page_keys(const struct page_table *t, int64_t page, const struct page_shape *s, size_t layer,
 				 size_t kv_head)
 {
-	size_t element = s->type == DTYPE_F32 ? 4 : 2;
-
-	return (uint8_t *)t->page[page % t->ring] + page_layer_offset(s, layer) +
-	       kv_head * s->head_size * PAGE_TOKENS * element;
+	return (uint8_t *)t->page[page % t->ring] + page_layer_offset(s, layer) + kv_head * page_head_bytes(s);
 }
 
 static inline size_t page_values(const struct page_shape *s)
 {
-	return s->kv_heads * s->head_size * PAGE_TOKENS * (s->type == DTYPE_F32 ? 4 : 2);
+	return s->kv_heads * page_head_bytes(s);
 }
 
 #endif

@@ -197,17 +197,56 @@ static void rotate(const struct head_shape *h, const float *x, const float *angl
 	}
 }
 
-static float element(const void *p, enum dtype type, size_t at)
+/* Where an element of a head's keys or values lies: its number, or its byte behind the scales. */
+static size_t place_of(const struct page_shape *s, bool value, size_t token, size_t dim)
 {
-	return type == DTYPE_F32 ? ((const float *)p)[at] : f16_to_f32(((const uint16_t *)p)[at]);
+	if (s->type != DTYPE_Q8_0)
+		return value ? token * s->head_size + dim : dim * PAGE_TOKENS + token;
+	return value ? (token / 4 * s->head_size + dim) * 4 + token % 4 : (dim / 4 * PAGE_TOKENS + token) * 4 + dim % 4;
 }
 
-static void put_element(void *p, enum dtype type, size_t at, float x)
+static float element(const struct page_shape *s, const uint8_t *head, bool value, size_t token, size_t dim)
 {
-	if (type == DTYPE_F32)
-		((float *)p)[at] = x;
-	else
-		((uint16_t *)p)[at] = f16_of_f32(x);
+	size_t at = place_of(s, value, token, dim), scales = s->head_size / BLOCK * PAGE_TOKENS;
+
+	if (s->type == DTYPE_F32)
+		return ((const float *)head)[at];
+	if (s->type == DTYPE_F16)
+		return f16_to_f32(((const uint16_t *)head)[at]);
+	return f16_to_f32(((const uint16_t *)head)[dim / BLOCK * PAGE_TOKENS + token]) *
+	       (float)(int8_t)head[2 * scales + at];
+}
+
+static void put_block(const struct page_shape *s, uint8_t *head, bool value, size_t token, size_t first, const float *x)
+{
+	size_t scales = s->head_size / BLOCK * PAGE_TOKENS;
+	float largest = 0, d;
+	uint16_t half;
+
+	for (size_t i = 0; i < BLOCK; i++)
+		largest = fmaxf(largest, fabsf(x[i]));
+	half = f16_of_f32(largest / 127);
+	if (f16_to_f32(half) < largest / 127)
+		half++;
+	d = f16_to_f32(half);
+	((uint16_t *)head)[first / BLOCK * PAGE_TOKENS + token] = half;
+	for (size_t i = 0; i < BLOCK; i++)
+		head[2 * scales + place_of(s, value, token, first + i)] =
+			(uint8_t)(int8_t)(d > 0 ? rintf(x[i] / d) : 0);
+}
+
+static void put_row(const struct page_shape *s, uint8_t *head, bool value, size_t token, const float *x)
+{
+	for (size_t i = 0; i < s->head_size; i++) {
+		size_t at = place_of(s, value, token, i);
+
+		if (s->type == DTYPE_F32)
+			((float *)head)[at] = x[i];
+		else if (s->type == DTYPE_F16)
+			((uint16_t *)head)[at] = f16_of_f32(x[i]);
+		else if (i % BLOCK == 0)
+			put_block(s, head, value, token, i, x + i);
+	}
 }
 
 /* One KV head of one row to one place. */
@@ -223,10 +262,8 @@ static void store_head(const struct store *op, size_t row, int place, size_t hea
 	float k[HEAD_SIZE_MAX];
 
 	rotate(h, qkv + (h->heads + head) * h->head_size, op->angles + (2 * row + (size_t)place) * h->rotated, k);
-	for (size_t i = 0; i < h->head_size; i++) {
-		put_element(keys, op->pages->type, i * PAGE_TOKENS + at, k[i]);
-		put_element(keys + page_values(op->pages), op->pages->type, at * h->head_size + i, v[i]);
-	}
+	put_row(op->pages, keys, false, at, k);
+	put_row(op->pages, keys + page_values(op->pages), true, at, v);
 }
 
 static void store(struct device *d, const struct store *op)
@@ -245,8 +282,10 @@ struct softmax {
 	double o[HEAD_SIZE_MAX];
 };
 
-static void softmax_add(struct softmax *s, double score, const uint8_t *values, enum dtype type, size_t at, size_t size)
+static void softmax_add(struct softmax *s, double score, const struct page_shape *pages, const uint8_t *values,
+			size_t token)
 {
+	size_t size = pages->head_size;
 	double keep = 1, weight;
 
 	if (score > s->max) {
@@ -259,7 +298,7 @@ static void softmax_add(struct softmax *s, double score, const uint8_t *values, 
 	weight = exp(score - s->max);
 	s->sum += weight;
 	for (size_t i = 0; i < size; i++)
-		s->o[i] += weight * (double)element(values, type, at * size + i);
+		s->o[i] += weight * (double)element(pages, values, true, token, i);
 }
 
 static void see_run(const struct attend *op, const struct row *r, int run, size_t kv_head, const float *q,
@@ -274,9 +313,8 @@ static void see_run(const struct attend *op, const struct row *r, int run, size_
 		double score = 0;
 
 		for (size_t i = 0; i < size; i++)
-			score += (double)q[i] * (double)element(keys, op->pages->type, i * PAGE_TOKENS + at);
-		softmax_add(s, score * (double)op->shape->scale, keys + page_values(op->pages), op->pages->type, at,
-			    size);
+			score += (double)q[i] * (double)element(op->pages, keys, false, at, i);
+		softmax_add(s, score * (double)op->shape->scale, op->pages, keys + page_values(op->pages), at);
 	}
 }
 

@@ -8,6 +8,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "dtype.h"
+
 /* Adding 1.5 * 2^23 leaves a number of less than 2^22 rounded to the nearest whole in the low bits of the mantissa. */
 #define MAGIC 12582912.0f
 
@@ -146,6 +148,43 @@ INLINE void rotate_head(const struct head_shape *h, const float *x, const float 
 	memcpy(y + h->rotated, x + h->rotated, (h->head_size - h->rotated) * sizeof(*y));
 }
 
+/*
+ * A block of keys or values in 8 bits: the scale is rounded up, so that no number is beyond 127 of it, and the numbers
+ * are divided by the scale as it is kept: their error is half of it and nothing more.
+ */
+INLINE uint16_t round_q8(const float *x, int8_t *ret)
+{
+	struct v16 lo = v16_load(x), hi = v16_load(x + LANES), by, magic = v16_set1(MAGIC);
+	float d = v16_largest(v16_max(v16_abs(lo), v16_abs(hi))) / 127.0f;
+	uint16_t half = f16_of_f32(d);
+
+	half = (uint16_t)(half + (f16_to_f32(half) < d));
+	d = f16_to_f32(half);
+	by = v16_set1(d > 0.0f ? 1.0f / d : 0.0f);
+	v16_store_low_bytes(ret, v16_fma(lo, by, magic));
+	v16_store_low_bytes(ret + LANES, v16_fma(hi, by, magic));
+	return half;
+}
+
+/* To slot `at` of a page in 8 bits (kernels.h). */
+static void store_q8(const float *k, const float *v, size_t size, size_t at, uint8_t *keys, uint8_t *values)
+{
+	const size_t scales = size / BLOCK * PAGE_TOKENS * sizeof(uint16_t);
+	int8_t q[BLOCK];
+
+	for (size_t b = 0; b < size / BLOCK; b++) {
+		uint16_t d = round_q8(k + b * BLOCK, q);
+
+		memcpy(keys + 2 * (b * PAGE_TOKENS + at), &d, 2);
+		for (size_t i = 0; i < BLOCK; i += 4)
+			memcpy(keys + scales + (b * BLOCK + i) * PAGE_TOKENS + 4 * at, q + i, 4);
+		d = round_q8(v + b * BLOCK, q);
+		memcpy(values + 2 * (b * PAGE_TOKENS + at), &d, 2);
+		for (size_t i = 0; i < BLOCK; i++)
+			memcpy(values + scales + (at / 4 * size + b * BLOCK + i) * 4 + at % 4, q + i, 1);
+	}
+}
+
 /* One row's key and value of one KV head, to one of its places; slots lie side by side in a dimension of the keys. */
 INLINE void store_at(const struct store *op, const struct row *r, int place, size_t kv_head, const float *k,
 		     const float *v)
@@ -161,6 +200,10 @@ INLINE void store_at(const struct store *op, const struct row *r, int place, siz
 		for (size_t i = 0; i < size; i++)
 			memcpy(keys + 4 * (i * PAGE_TOKENS + at), k + i, 4);
 		memcpy(values + 4 * at * size, v, 4 * size);
+		return;
+	}
+	if (op->pages->type == DTYPE_Q8_0) {
+		store_q8(k, v, size, at, keys, values);
 		return;
 	}
 	for (size_t i = 0; i < padded; i += LANES)

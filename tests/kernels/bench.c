@@ -12,7 +12,17 @@
 #include "kit.h"
 
 enum { LAYERS = 30, WIDTH = 576, HEADS = 9, KV_HEADS = 3, HEAD = 64, INNER = 1536, VOCABULARY = 49152 };
-enum { QKV = (HEADS + 2 * KV_HEADS) * HEAD, WINDOW = 1024, PAGES = WINDOW / PAGE_TOKENS + 1, MANY = 512, REPEATS = 5 };
+enum { QKV = (HEADS + 2 * KV_HEADS) * HEAD, WINDOW = 1024, DEEP = 4096, MANY = 512, REPEATS = 5 };
+enum { PAGES = DEEP / PAGE_TOKENS + 1 };
+
+/* Pages of one type, and rows that each see a window of one width. */
+struct cache {
+	struct page_shape pages;
+	uint8_t *memory;
+	void *page[PAGES];
+	struct page_table tables[RUNS];
+	struct row rows[MANY];
+};
 
 struct layer {
 	struct weight *qkv, *o, *gate_up, *down;
@@ -25,11 +35,7 @@ struct model {
 	struct weight *out;
 	float *x, *y, *wide, *norm, *logits, *angles;
 	struct head_shape heads;
-	struct page_shape pages;
-	uint8_t *memory;
-	void *page[PAGES];
-	struct page_table tables[RUNS];
-	struct row rows[MANY];
+	struct cache near, deep, deep_q8;
 };
 
 static double now(void)
@@ -52,23 +58,30 @@ static struct weight *weight(const struct model *m, enum dtype type, size_t rows
 	return w;
 }
 
-static void make_rows(struct model *m)
+/* Memory that was never written would be one page of zeros, read from the nearest cache: these are numbers of 0.07. */
+static bool make_cache(struct cache *c, enum dtype type, int64_t window)
 {
-	size_t bytes = page_bytes(&m->pages);
+	size_t pages = (size_t)window / PAGE_TOKENS + 1, bytes;
 
-	m->memory = calloc(PAGES, bytes);
-	for (size_t i = 0; m->memory && i < PAGES; i++)
-		m->page[i] = m->memory + i * bytes;
+	c->pages = (struct page_shape){ LAYERS, KV_HEADS, HEAD, type };
+	bytes = page_bytes(&c->pages);
+	c->memory = aligned_alloc(64, pages * bytes);
+	if (!c->memory)
+		return false;
+	memset(c->memory, 0x2c, pages * bytes);
+	for (size_t i = 0; i < pages; i++)
+		c->page[i] = c->memory + i * bytes;
 	for (int run = 0; run < RUNS; run++)
-		m->tables[run] = (struct page_table){ m->page, PAGES };
+		c->tables[run] = (struct page_table){ c->page, (int64_t)pages };
 	for (size_t i = 0; i < MANY; i++) {
-		m->rows[i].tables = m->tables;
-		m->rows[i].sees[RUN_WINDOW].first = (int64_t)i;
-		m->rows[i].sees[RUN_WINDOW].count = WINDOW;
-		m->rows[i].goes[0].run = RUN_WINDOW;
-		m->rows[i].goes[0].slot = (int64_t)i + WINDOW - 1;
-		m->rows[i].goes[1].run = -1;
+		c->rows[i].tables = c->tables;
+		c->rows[i].sees[RUN_WINDOW].first = (int64_t)i;
+		c->rows[i].sees[RUN_WINDOW].count = window;
+		c->rows[i].goes[0].run = RUN_WINDOW;
+		c->rows[i].goes[0].slot = (int64_t)i + window - 1;
+		c->rows[i].goes[1].run = -1;
 	}
+	return true;
 }
 
 static bool make_model(struct model *m, const char *backend, const struct device_options *o)
@@ -86,14 +99,15 @@ static bool make_model(struct model *m, const char *backend, const struct device
 					weight(m, DTYPE_Q4_1, 2 * INNER, WIDTH), weight(m, DTYPE_Q4_1, WIDTH, INNER) };
 	m->out = weight(m, DTYPE_Q8_0, VOCABULARY, WIDTH);
 	m->heads = (struct head_shape){ HEADS, KV_HEADS, HEAD, HEAD, true, 0.125f };
-	m->pages = (struct page_shape){ LAYERS, KV_HEADS, HEAD, m->b->page_type };
-	make_rows(m);
+	if (!make_cache(&m->near, m->b->page_type, WINDOW) || !make_cache(&m->deep, m->b->page_type, DEEP) ||
+	    !make_cache(&m->deep_q8, DTYPE_Q8_0, DEEP))
+		return false;
 	if (m->b->buffer_new(m->d, MANY * INNER, &m->x, NULL) || m->b->buffer_new(m->d, MANY * WIDTH, &m->y, NULL) ||
 	    m->b->buffer_new(m->d, MANY * 2 * INNER, &m->wide, NULL) || m->b->buffer_new(m->d, WIDTH, &m->norm, NULL) ||
 	    m->b->buffer_new(m->d, VOCABULARY, &m->logits, NULL) ||
 	    m->b->buffer_new(m->d, MANY * RUNS * HEAD, &m->angles, NULL))
 		return false;
-	return m->memory && m->out;
+	return m->out != NULL;
 }
 
 static void free_model(struct model *m)
@@ -110,7 +124,9 @@ static void free_model(struct model *m)
 	}
 	m->b->weight_free(m->d, m->out);
 	m->b->close(m->d);
-	free(m->memory);
+	free(m->near.memory);
+	free(m->deep.memory);
+	free(m->deep_q8.memory);
 }
 
 static void product(const struct model *m, const struct weight *w, struct matmul op)
@@ -173,16 +189,32 @@ static void do_norm(const struct model *m, int layer, size_t n)
 
 static void do_store(const struct model *m, int layer, size_t n)
 {
-	struct store op = { &m->heads, &m->pages, (size_t)layer, m->wide, m->angles, m->rows, n };
+	const struct cache *c = &m->near;
+	struct store op = { &m->heads, &c->pages, (size_t)layer, m->wide, m->angles, c->rows, n };
 
 	m->b->store(m->d, &op);
 }
 
-static void do_attend(const struct model *m, int layer, size_t n)
+static void attend(const struct model *m, const struct cache *c, int layer, size_t n)
 {
-	struct attend op = { &m->heads, &m->pages, (size_t)layer, m->wide, m->angles, m->rows, n, m->y, NULL };
+	struct attend op = { &m->heads, &c->pages, (size_t)layer, m->wide, m->angles, c->rows, n, m->y, NULL };
 
 	m->b->attend(m->d, &op);
+}
+
+static void do_attend(const struct model *m, int layer, size_t n)
+{
+	attend(m, &m->near, layer, n);
+}
+
+static void do_deep(const struct model *m, int layer, size_t n)
+{
+	attend(m, &m->deep, layer, n);
+}
+
+static void do_deep_q8(const struct model *m, int layer, size_t n)
+{
+	attend(m, &m->deep_q8, layer, n);
 }
 
 /* All of a step, but for the embedding, the angles and the choice of a token. */
@@ -203,17 +235,20 @@ static const struct line {
 	const char *name;
 	void (*run)(const struct model *m, int layer, size_t n);
 	double bytes, products;
-	double layers; /* for which bytes and products count */
+	double layers;	  /* for which bytes and products count */
+	size_t rows_most; /* 0: all numbers of rows are timed */
 } lines[] = {
-	{ "qkv 960x576 q4_1", do_qkv, QKV *WIDTH * 0.625, QKV *WIDTH, LAYERS },
-	{ "o 576x576 q4_1", do_o, WIDTH *WIDTH * 0.625, WIDTH *WIDTH, LAYERS },
-	{ "gate/up 3072x576 q4_1", do_gate_up, 2 * INNER *WIDTH * 0.625, 2 * INNER *WIDTH, LAYERS },
-	{ "down 576x1536 q4_1", do_down, INNER *WIDTH * 0.625, INNER *WIDTH, LAYERS },
-	{ "out 49152x576 q8_0", do_out, VOCABULARY *WIDTH * 1.0625, VOCABULARY *WIDTH, 1 },
-	{ "norm 576", do_norm, 0, 0, LAYERS },
-	{ "store", do_store, 0, 0, LAYERS },
-	{ "attend 1024", do_attend, 2.0 * WINDOW *KV_HEADS *HEAD * 2, 2.0 * WINDOW *HEADS *HEAD, LAYERS },
-	{ "step", do_step, 0, 0, 1 },
+	{ "qkv 960x576 q4_1", do_qkv, QKV *WIDTH * 0.625, QKV *WIDTH, LAYERS, 0 },
+	{ "o 576x576 q4_1", do_o, WIDTH *WIDTH * 0.625, WIDTH *WIDTH, LAYERS, 0 },
+	{ "gate/up 3072x576 q4_1", do_gate_up, 2 * INNER *WIDTH * 0.625, 2 * INNER *WIDTH, LAYERS, 0 },
+	{ "down 576x1536 q4_1", do_down, INNER *WIDTH * 0.625, INNER *WIDTH, LAYERS, 0 },
+	{ "out 49152x576 q8_0", do_out, VOCABULARY *WIDTH * 1.0625, VOCABULARY *WIDTH, 1, 1 },
+	{ "norm 576", do_norm, 0, 0, LAYERS, 0 },
+	{ "store", do_store, 0, 0, LAYERS, 0 },
+	{ "attend 1024", do_attend, 2.0 * WINDOW *KV_HEADS *HEAD * 2, 2.0 * WINDOW *HEADS *HEAD, LAYERS, 0 },
+	{ "attend 4096", do_deep, 2.0 * DEEP *KV_HEADS *HEAD * 2, 2.0 * DEEP *HEADS *HEAD, LAYERS, 64 },
+	{ "attend 4096 q8_0", do_deep_q8, 2.0 * DEEP *KV_HEADS *HEAD * 1.0625, 2.0 * DEEP *HEADS *HEAD, LAYERS, 64 },
+	{ "step", do_step, 0, 0, 1, 0 },
 };
 
 static int compare(const void *a, const void *b)
@@ -254,10 +289,11 @@ int kit_bench(const char *backend, int threads, enum precision precision)
 	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
 		for (size_t j = 0; j < sizeof(rows) / sizeof(rows[0]); j++) {
 			const struct line *l = &lines[i];
-			double s = seconds_of(m, l, rows[j]) / l->layers, n = l->run == do_out ? 1 : (double)rows[j];
+			double s, n = (double)rows[j];
 
-			if (l->run == do_out && j > 0)
+			if (l->rows_most && rows[j] > l->rows_most)
 				continue;
+			s = seconds_of(m, l, rows[j]) / l->layers;
 			printf("%-22s n %4zu %10.1f us", l->name, rows[j], s * 1e6);
 			if (l->bytes > 0 && rows[j] == 1)
 				printf(" %7.1f GB/s", l->bytes / s * 1e-9);

@@ -24,12 +24,14 @@ void angles_are_taken_in_double(void **state);
 
 /* check_attend.c */
 void store_writes_what_the_definition_says(void **state);
+void store_repeats(void **state);
 void attention_is_what_the_definition_says(void **state);
 void attention_repeats(void **state);
 
 /* check_types.c */
 void halves_are_what_ieee_754_says(void **state);
 void types_are_what_their_formats_say(void **state);
+void pages_have_the_size_of_their_type(void **state);
 void quotas_are_respected(void **state);
 
 #endif

@@ -407,6 +407,7 @@ static const struct {
 	{ "copies are copies", copies_are_copies, false },
 	{ "angles are taken in double", angles_are_taken_in_double, false },
 	{ "store writes what the definition says", store_writes_what_the_definition_says, false },
+	{ "store repeats", store_repeats, false },
 	{ "attention is what the definition says", attention_is_what_the_definition_says, false },
 	{ "attention repeats", attention_repeats, false },
 };
@@ -450,6 +451,8 @@ int main(int argc, char **argv)
 	tests[n++] =
 		(struct CMUnitTest){ "halves are what IEEE 754 says", halves_are_what_ieee_754_says, NULL, NULL, NULL };
 	tests[n++] = (struct CMUnitTest){ "types are what their formats say", types_are_what_their_formats_say, NULL,
+					  NULL, NULL };
+	tests[n++] = (struct CMUnitTest){ "pages have the size of their type", pages_have_the_size_of_their_type, NULL,
 					  NULL, NULL };
 	tests[n++] = (struct CMUnitTest){ "quotas are respected", quotas_are_respected, NULL, NULL, NULL };
 	for (const struct backend *const *b = kit_backends(); *b; b++)

@@ -173,6 +173,46 @@ void types_are_what_their_formats_say(void **state)
 	assert_string_equal(dtype_find(30)->name, "bf16");
 }
 
+/* Bytes of a token in one layer, and what is refused. */
+void pages_have_the_size_of_their_type(void **state)
+{
+	static const struct {
+		struct page_shape shape;
+		size_t token;
+	} cases[] = {
+		{ { 30, 3, 64, DTYPE_F32 }, 3 * 64 * 8 },  { { 30, 3, 64, DTYPE_F16 }, 3 * 64 * 4 },
+		{ { 30, 3, 64, DTYPE_Q8_0 }, 3 * 2 * 68 }, { { 2, 1, 10, DTYPE_F16 }, 40 },
+		{ { 2, 1, 256, DTYPE_Q8_0 }, 2 * 272 },	   { { 1, 5, 96, DTYPE_Q8_0 }, 5 * 2 * 102 },
+	};
+	static const struct page_shape bad[] = { { 1, 1, 80, DTYPE_Q8_0 },
+						 { 1, 1, 16, DTYPE_Q8_0 },
+						 { 1, 1, 64, DTYPE_Q4_0 },
+						 { 1, 1, 64, (enum dtype)77 } };
+	enum dtype type = DTYPE_F32;
+	struct err e;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const struct page_shape *s = &cases[i].shape;
+
+		assert_int_equal(page_shape_check(s, &e), 0);
+		assert_int_equal(page_bytes(s), s->layers * PAGE_TOKENS * cases[i].token);
+		assert_int_equal(page_layer_offset(s, 1), PAGE_TOKENS * cases[i].token);
+		assert_int_equal(page_head_bytes(s) * 2 * s->kv_heads, PAGE_TOKENS * cases[i].token);
+		assert_int_equal(page_head_bytes(s) % 64, 0);
+	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_int_equal(page_shape_check(&bad[i], &e), SINK_EINVAL);
+	page_shape_check(&bad[0], &e);
+	assert_non_null(strstr(e.text, "q8_0 have blocks of 32, and a head here has 80"));
+	assert_int_equal(page_type_find("q8_0", DTYPE_F16, &type, NULL), 0);
+	assert_int_equal(type, DTYPE_Q8_0);
+	assert_int_equal(page_type_find("auto", DTYPE_F16, &type, NULL), 0);
+	assert_int_equal(type, DTYPE_F16);
+	assert_int_equal(page_type_find("q4_0", DTYPE_F16, &type, &e), SINK_EINVAL);
+	assert_non_null(strstr(e.text, "\"q4_0\""));
+}
+
 static void put_file(const char *root, const char *name, const char *text)
 {
 	char path[256];

@@ -36,6 +36,7 @@
 #undef _mm512_cvtepu8_epi32
 #undef _mm512_cvtepi32_ps
 #undef _mm512_cvtepi32_epi8
+#undef _mm512_cvtepi32_epi16
 #undef _mm512_extractf32x8_ps
 #undef _mm512_castps512_ps256
 #define _mm512_fmadd_ps emulated_fmadd
@@ -48,6 +49,7 @@
 #define _mm512_cvtepu8_epi32 emulated_cvtepu8
 #define _mm512_cvtepi32_ps emulated_cvtepi32
 #define _mm512_cvtepi32_epi8 emulated_low_bytes
+#define _mm512_cvtepi32_epi16 emulated_low_words
 #define _mm512_extractf32x8_ps emulated_half
 #define _mm512_castps512_ps256(x) emulated_half(x, 0)
 
@@ -158,6 +160,18 @@ static inline __m128i emulated_low_bytes(__m512i x)
 	for (int i = 0; i < 16; i++)
 		b[i] = (uint8_t)n[i];
 	memcpy(&r, b, sizeof(r));
+	return r;
+}
+
+static inline __m256i emulated_low_words(__m512i x)
+{
+	EMULATED_LANES(uint32_t, n, x);
+	uint16_t w[16];
+	__m256i r;
+
+	for (int i = 0; i < 16; i++)
+		w[i] = (uint16_t)n[i];
+	memcpy(&r, w, sizeof(r));
 	return r;
 }
 

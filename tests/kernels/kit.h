@@ -75,6 +75,9 @@ void kit_scene_free(struct kit_scene *s);
 /* The element of the scene's pages: key dimension or value dimension `dim` of a slot, in F32. */
 float kit_key(const struct kit_scene *s, const struct row *row, int run, int64_t slot, size_t head, size_t dim);
 float kit_value(const struct kit_scene *s, const struct row *row, int run, int64_t slot, size_t head, size_t dim);
+/* Of pages in 8 bits: the scale of that element's block. */
+float kit_scale(const struct kit_scene *s, const struct row *row, int run, int64_t slot, size_t head, size_t dim,
+		bool value);
 
 /* Runs attention over rows [first, first + n) of the scene. y is [n][heads * head_size]. */
 void kit_attend(const struct kit_scene *s, const struct backend *b, struct device *d, size_t first, size_t n, float *y);

@@ -6,64 +6,89 @@
 #include "dtype.h"
 #include "kit.h"
 
-static uint8_t *element(const struct kit_scene *s, const struct row *row, int run, int64_t slot, size_t at, bool value)
+/* The keys or the values of a slot's head, as its page keeps them. */
+static uint8_t *head_at(const struct kit_scene *s, const struct row *row, int run, int64_t slot, size_t head,
+			bool value)
 {
-	size_t bytes = s->pages.type == DTYPE_F32 ? 4 : 2;
 	const struct page_table *t = &row->tables[run];
 	uint8_t *page = t->page[slot / PAGE_TOKENS % t->ring];
+	size_t bytes = s->heads.head_size * PAGE_TOKENS / 32 * dtype_find((uint32_t)s->pages.type)->bytes;
 
-	page += page_layer_offset(&s->pages, s->layer);
-	if (value)
-		page += page_bytes(&s->pages) / s->pages.layers / 2;
-	return page + at * bytes;
+	if (s->pages.type != DTYPE_Q8_0)
+		bytes *= 32; /* those have no blocks */
+	assert_int_equal(page_head_bytes(&s->pages), bytes);
+	return page + page_layer_offset(&s->pages, s->layer) + (value ? s->heads.kv_heads : 0) * bytes + head * bytes;
 }
 
-static float number_at(const struct kit_scene *s, const uint8_t *p)
+/* What the layout in kernels.h says: the number of an element, or in 8 bits its byte behind the scales. */
+static size_t place_of(const struct kit_scene *s, size_t token, size_t dim, bool value)
 {
-	float f;
+	size_t size = s->heads.head_size;
+
+	if (s->pages.type != DTYPE_Q8_0)
+		return value ? token * size + dim : dim * PAGE_TOKENS + token;
+	return (value ? (token / 4 * size + dim) * 4 + token % 4 : (dim / 4 * PAGE_TOKENS + token) * 4 + dim % 4) +
+	       size / 32 * PAGE_TOKENS * 2;
+}
+
+static uint8_t *scale_at(uint8_t *head, size_t token, size_t dim)
+{
+	return head + (dim / 32 * PAGE_TOKENS + token) * 2;
+}
+
+static float half_at(const uint8_t *p)
+{
 	uint16_t h;
 
-	if (s->pages.type == DTYPE_F16) {
-		memcpy(&h, p, 2);
-		return f16_to_f32(h);
-	}
-	memcpy(&f, p, 4);
+	memcpy(&h, p, 2);
+	return f16_to_f32(h);
+}
+
+static float number_at(const struct kit_scene *s, uint8_t *head, size_t token, size_t dim, bool value)
+{
+	size_t at = place_of(s, token, dim, value);
+	float f;
+
+	if (s->pages.type == DTYPE_Q8_0)
+		return (float)(int8_t)head[at] * half_at(scale_at(head, token, dim));
+	if (s->pages.type == DTYPE_F16)
+		return half_at(head + 2 * at);
+	memcpy(&f, head + 4 * at, 4);
 	return f;
-}
-
-static uint8_t *key_at(const struct kit_scene *s, const struct row *row, int run, int64_t slot, size_t head, size_t dim)
-{
-	size_t at = (head * s->heads.head_size + dim) * PAGE_TOKENS + (size_t)(slot % PAGE_TOKENS);
-
-	return element(s, row, run, slot, at, false);
-}
-
-static uint8_t *value_at(const struct kit_scene *s, const struct row *row, int run, int64_t slot, size_t head,
-			 size_t dim)
-{
-	size_t at = (head * PAGE_TOKENS + (size_t)(slot % PAGE_TOKENS)) * s->heads.head_size + dim;
-
-	return element(s, row, run, slot, at, true);
 }
 
 float kit_key(const struct kit_scene *s, const struct row *row, int run, int64_t slot, size_t head, size_t dim)
 {
-	return number_at(s, key_at(s, row, run, slot, head, dim));
+	return number_at(s, head_at(s, row, run, slot, head, false), (size_t)(slot % PAGE_TOKENS), dim, false);
 }
 
 float kit_value(const struct kit_scene *s, const struct row *row, int run, int64_t slot, size_t head, size_t dim)
 {
-	return number_at(s, value_at(s, row, run, slot, head, dim));
+	return number_at(s, head_at(s, row, run, slot, head, true), (size_t)(slot % PAGE_TOKENS), dim, true);
 }
 
-static void put_number(const struct kit_scene *s, uint8_t *p, float x)
+float kit_scale(const struct kit_scene *s, const struct row *row, int run, int64_t slot, size_t head, size_t dim,
+		bool value)
 {
-	uint16_t h = f16_of_f32(x);
+	return half_at(scale_at(head_at(s, row, run, slot, head, value), (size_t)(slot % PAGE_TOKENS), dim));
+}
 
-	if (s->pages.type == DTYPE_F16)
-		memcpy(p, &h, 2);
+/* A random element; in 8 bits a block's first brings the scale, now and then none or one that is no normal half. */
+static void put_number(struct kit_random *r, const struct kit_scene *s, uint8_t *head, size_t token, size_t dim,
+		       bool value)
+{
+	size_t at = place_of(s, token, dim, value);
+	float x = kit_number(r), d = kit_below(r, 29) ? fabsf(x) / 100 : (float)kit_below(r, 2) * 0x1p-20f;
+	uint16_t h = f16_of_f32(s->pages.type == DTYPE_Q8_0 ? d : x);
+
+	if (s->pages.type == DTYPE_F32)
+		memcpy(head + 4 * at, &x, 4);
+	else if (s->pages.type == DTYPE_F16)
+		memcpy(head + 2 * at, &h, 2);
 	else
-		memcpy(p, &x, 4);
+		head[at] = (uint8_t)((int)kit_below(r, 255) - 127);
+	if (s->pages.type == DTYPE_Q8_0 && dim % 32 == 0)
+		memcpy(scale_at(head, token, dim), &h, 2);
 }
 
 static void make_pages(struct kit_scene *s)
@@ -74,7 +99,7 @@ static void make_pages(struct kit_scene *s)
 	s->memory_bytes = KIT_CONVERSATIONS * RUNS * KIT_RING * bytes;
 	s->memory = malloc(s->memory_bytes);
 	assert_non_null(s->memory);
-	memset(s->memory, 0xff, s->memory_bytes); /* a NaN in both types */
+	memset(s->memory, 0xff, s->memory_bytes); /* a NaN in all types */
 	page = s->memory;
 	for (int c = 0; c < KIT_CONVERSATIONS; c++)
 		for (int run = 0; run < RUNS; run++) {
@@ -108,6 +133,16 @@ static void choose_sights(struct kit_random *r, struct kit_scene *s, size_t from
 	}
 }
 
+static void fill_head(struct kit_random *r, struct kit_scene *s, const struct row *row, int run, int64_t slot,
+		      size_t head)
+{
+	size_t token = (size_t)(slot % PAGE_TOKENS);
+
+	for (size_t dim = 0; dim < s->heads.head_size; dim++)
+		for (int value = 0; value < 2; value++)
+			put_number(r, s, head_at(s, row, run, slot, head, value), token, dim, value);
+}
+
 static void fill_seen(struct kit_random *r, struct kit_scene *s, const struct row *row)
 {
 	for (int run = 0; run < RUNS; run++)
@@ -117,10 +152,7 @@ static void fill_seen(struct kit_random *r, struct kit_scene *s, const struct ro
 			if (!isnan(kit_key(s, row, run, slot, 0, 0)))
 				continue;
 			for (size_t head = 0; head < s->heads.kv_heads; head++)
-				for (size_t dim = 0; dim < s->heads.head_size; dim++) {
-					put_number(s, key_at(s, row, run, slot, head, dim), kit_number(r));
-					put_number(s, value_at(s, row, run, slot, head, dim), kit_number(r));
-				}
+				fill_head(r, s, row, run, slot, head);
 		}
 }
 
