@@ -144,7 +144,7 @@ static int open_file(struct model *m, struct err *e)
 	if (gguf_string(m->g, "general.name", &name, NULL) || name.len == 0)
 		name = (struct gguf_str){ slash ? slash + 1 : m->o.path, strlen(slash ? slash + 1 : m->o.path) };
 	copy_printable(name, m->info.name, sizeof(m->info.name));
-	m->info.arch = m->info.kernels = "none";
+	m->info.arch = m->info.kernels = m->info.cache_type = "none";
 	m->info.turns = turns_name(m->turns);
 	m->info.vocab = (int64_t)vocab_size(m->v);
 	m->info.bytes = gguf_size(m->g);
@@ -186,37 +186,27 @@ static int open_shape(struct model *m, struct err *e)
 	return 0;
 }
 
-static int cache_type(const char *name, enum dtype preferred, enum dtype *ret, struct err *e)
-{
-	if (!name || strcmp(name, "auto") == 0)
-		*ret = preferred;
-	else if (strcmp(name, "f16") == 0)
-		*ret = DTYPE_F16;
-	else if (strcmp(name, "f32") == 0)
-		*ret = DTYPE_F32;
-	else
-		return err_set(e, SINK_EINVAL, "There is no cache type \"%s\" (auto, f16, f32).", name);
-	return 0;
-}
-
 static int open_device(struct model *m, struct err *e)
 {
 	struct device_options o = { m->o.threads, m->o.pin, m->o.max_rows, m->o.precision };
-	enum dtype type = DTYPE_F32;
 	int r;
 
 	m->b = kernels_find(m->o.kernels ? m->o.kernels : "auto", e);
 	if (!m->b)
 		return e ? e->code : SINK_EINVAL;
-	r = cache_type(m->o.cache_type, m->b->page_type, &type, e);
+	m->pages.layers = (size_t)m->shape.layers;
+	m->pages.kv_heads = m->shape.head.kv_heads;
+	m->pages.head_size = m->shape.head.head_size;
+	r = page_type_find(m->o.cache_type ? m->o.cache_type : "auto", m->b->page_type, &m->pages.type, e);
+	if (!r)
+		r = page_shape_check(&m->pages, e);
 	if (!r)
 		r = m->b->open(&o, &m->d, e);
 	if (r)
 		return r;
 	m->info.kernels = m->b->name;
 	m->info.threads = m->o.threads;
-	m->pages =
-		(struct page_shape){ (size_t)m->shape.layers, m->shape.head.kv_heads, m->shape.head.head_size, type };
+	m->info.cache_type = dtype_find((uint32_t)m->pages.type)->name;
 	m->info.token_bytes = page_bytes(&m->pages) / PAGE_TOKENS;
 	return 0;
 }

@@ -30,7 +30,7 @@ struct model_options {
 	size_t max_rows;	  /* most tokens of one step over all slices, 1..4096 */
 	size_t max_logits;	  /* most rows of one step that want logits */
 	size_t cache_bytes;	  /* address space for pages */
-	const char *cache_type;	  /* of keys and values: "f16", "f32", or "auto" (also NULL): the backend's own */
+	const char *cache_type;	  /* of keys and values: page_type_find(); NULL: "auto" */
 	bool vocabulary_only;	  /* no weights, no device: tokenizing only */
 	bool outlives;		  /* caches lie in files (arena_open()) */
 	struct arena_files adopt; /* with `outlives`: those of an earlier process, or -1; the model's on success */
@@ -45,6 +45,7 @@ struct model_info {
 	const char *arch;	  /* "llama" */
 	const char *quantization; /* of most weights: "q4_1" */
 	const char *kernels;	  /* the backend chosen */
+	const char *cache_type;	  /* of keys and values: "f16" */
 	const char *turns;	  /* the chat family */
 	int threads;
 	int64_t layers, width, heads, kv_heads, head_size, ff, vocab;

@@ -74,32 +74,53 @@ void seal_compare(const struct page_shape *s, struct seal_claim *claim, size_t c
 		pthread_join(helper, NULL);
 }
 
-/* Copies the keys of `rows` tokens from the first on, one after the other: to[rows][size], `apart` bytes apart. */
-static void gather_keys(const char *keys, size_t size, size_t bytes, size_t rows, char *to, size_t apart)
-{
-	for (size_t d = 0; d < size; d++) {
-		__builtin_prefetch(keys + (d + AHEAD) * PAGE_TOKENS * bytes);
-		for (size_t i = 0; i < rows; i++) {
-			const char *from = keys + (d * PAGE_TOKENS + i) * bytes;
+/* A head of a layer, and the rows of it that are gathered; `to` takes the first row, the next `apart` bytes later. */
+struct piece {
+	const char *keys, *values;
+	size_t size, bytes; /* dimensions; bytes of an element, where they have no blocks */
+	size_t first, rows;
+};
 
+/* The keys of a row are `size` elements, and so are the values that follow them. */
+static void gather_elements(const struct piece *p, char *to, size_t apart)
+{
+	const size_t bytes = p->bytes, row = p->size * bytes;
+
+	for (size_t d = 0; d < p->size; d++) {
+		const char *from = p->keys + (d * PAGE_TOKENS + p->first) * bytes;
+
+		__builtin_prefetch(from + AHEAD * PAGE_TOKENS * bytes);
+		for (size_t i = 0; i < p->rows; i++) {
 			if (bytes == 2)
-				memcpy(to + i * apart + d * 2, from, 2);
+				memcpy(to + i * apart + d * 2, from + i * 2, 2);
 			else
-				memcpy(to + i * apart + d * 4, from, 4);
+				memcpy(to + i * apart + d * 4, from + i * 4, 4);
 		}
 	}
+	for (size_t i = 0; i < p->rows; i++)
+		memcpy(to + i * apart + row, p->values + (p->first + i) * row, row);
 }
 
-/* Adds one head of one layer to the sums of `rows` rows. */
-static void add_piece(XXH3_state_t *state, const char *keys, const char *values, size_t size, size_t bytes, size_t rows)
+/* In 8 bits (kernels.h): the scales of a row's keys and its words of four, then those of its values, byte by byte. */
+static void gather_q8(const struct piece *p, char *to, size_t apart)
 {
-	char piece[GROUP * HEAD_SIZE_MAX * 2 * sizeof(float)];
-	const size_t row = size * bytes;
+	const size_t blocks = p->size / 32, scales = blocks * PAGE_TOKENS * 2, half = apart / 2;
 
-	gather_keys(keys, size, bytes, rows, piece, 2 * row);
-	for (size_t i = 0; i < rows; i++) {
-		memcpy(piece + i * 2 * row + row, values + i * row, row);
-		XXH3_64bits_update(&state[i], piece + i * 2 * row, 2 * row);
+	for (size_t i = 0; i < p->rows; i++, to += apart) {
+		const size_t token = p->first + i;
+		const char *keys = p->keys + scales + token * 4;
+		const char *values = p->values + scales + token / 4 * p->size * 4 + token % 4;
+
+		for (size_t b = 0; b < blocks; b++) {
+			memcpy(to + b * 2, p->keys + (b * PAGE_TOKENS + token) * 2, 2);
+			memcpy(to + half + b * 2, p->values + (b * PAGE_TOKENS + token) * 2, 2);
+		}
+		for (size_t j = 0; j < p->size / 4; j++) {
+			__builtin_prefetch(keys + (j + AHEAD) * PAGE_TOKENS * 4);
+			memcpy(to + blocks * 2 + j * 4, keys + j * PAGE_TOKENS * 4, 4);
+		}
+		for (size_t d = 0; d < p->size; d++)
+			to[half + blocks * 2 + d] = values[d * 4];
 	}
 }
 
@@ -107,8 +128,9 @@ static void add_piece(XXH3_state_t *state, const char *keys, const char *values,
 static uint64_t seal_group(const struct page_shape *s, const char *page, int run, int64_t slot, size_t first,
 			   size_t rows)
 {
-	const size_t layer_bytes = page_bytes(s) / s->layers;
-	const size_t head_bytes = layer_bytes / s->kv_heads / 2, bytes = head_bytes / s->head_size / PAGE_TOKENS;
+	const size_t head_bytes = page_head_bytes(s), row = 2 * head_bytes / PAGE_TOKENS;
+	struct piece p = { .size = s->head_size, .bytes = s->type == DTYPE_F32 ? 4 : 2, .first = first, .rows = rows };
+	char gathered[GROUP * HEAD_SIZE_MAX * 2 * sizeof(float)];
 	XXH3_state_t state[GROUP];
 	uint64_t sum = 0;
 
@@ -118,10 +140,11 @@ static uint64_t seal_group(const struct page_shape *s, const char *page, int run
 	}
 	for (size_t l = 0; l < s->layers; l++)
 		for (size_t h = 0; h < s->kv_heads; h++) {
-			const char *keys = page + page_layer_offset(s, l) + h * head_bytes;
-
-			add_piece(state, keys + first * bytes, keys + layer_bytes / 2 + first * s->head_size * bytes,
-				  s->head_size, bytes, rows);
+			p.keys = page + page_layer_offset(s, l) + h * head_bytes;
+			p.values = p.keys + s->kv_heads * head_bytes;
+			(s->type == DTYPE_Q8_0 ? gather_q8 : gather_elements)(&p, gathered, row);
+			for (size_t i = 0; i < rows; i++)
+				XXH3_64bits_update(&state[i], gathered + i * row, row);
 		}
 	for (size_t i = 0; i < rows; i++)
 		sum += XXH3_64bits_digest(&state[i]);

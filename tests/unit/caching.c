@@ -1,11 +1,14 @@
-/* Owns the model of these tests and its device, which main() of each sets. */
+/* Owns the models of these tests and their device. */
 #include "caching.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
+#include "make_gguf.h"
 #include "reading.h"
 #include "sample.h"
 
@@ -94,4 +97,54 @@ void goes_on_as_if_alone(struct kv *kv, const char *policy, const int32_t *log, 
 size_t bytes_of(size_t pages)
 {
 	return pages * page_bytes(arena_shape(model_arena(m)));
+}
+
+static struct model *usual, *eight;
+
+/* A model in a file that is gone when it is open. */
+static struct model *random_model(uint32_t head_size, const char *cache_type)
+{
+	const struct make_tiny tiny = { .seed = 7, .heads = 2, .kv_heads = 1, .head_size = head_size, .ff = 32 };
+	char path[] = "test_caching.XXXXXX";
+	struct model *ret = NULL;
+	int fd = mkstemp(path);
+
+	if (fd < 0)
+		return NULL;
+	close(fd);
+	if (make_tiny_model(path, &tiny) == 0)
+		ret = open_model_of(path, "auto", 1, cache_type);
+	unlink(path);
+	return ret;
+}
+
+int caching_open(void)
+{
+	const struct device_options o = { .threads = 1, .max_rows = STEP };
+
+	m = usual = random_model(16, "auto");
+	eight = random_model(32, "q8_0");
+	backend = kernels_find("auto", NULL);
+	return usual && eight && backend && backend->open(&o, &device, NULL) == 0 ? 0 : -1;
+}
+
+void caching_close(void)
+{
+	backend->close(device);
+	model_close(usual);
+	model_close(eight);
+}
+
+int in_8_bits(void **state)
+{
+	(void)state;
+	m = eight;
+	return 0;
+}
+
+int as_usual(void **state)
+{
+	(void)state;
+	m = usual;
+	return 0;
 }

@@ -14,12 +14,18 @@
 
 struct model *open_model(const char *path, const char *kernels, int threads)
 {
+	return open_model_of(path, kernels, threads, "auto");
+}
+
+struct model *open_model_of(const char *path, const char *kernels, int threads, const char *cache_type)
+{
 	const struct model_options o = { .path = path,
 					 .kernels = kernels,
 					 .threads = threads,
 					 .max_rows = ROWS,
 					 .max_logits = ROWS,
-					 .cache_bytes = (size_t)1 << 30 };
+					 .cache_bytes = (size_t)1 << 30,
+					 .cache_type = cache_type };
 	struct model *m = NULL;
 	struct err e = { 0 };
 

@@ -14,6 +14,7 @@
 enum { ROWS = 512, MOST_MARKS = 4 };
 
 struct model *open_model(const char *path, const char *kernels, int threads);
+struct model *open_model_of(const char *path, const char *kernels, int threads, const char *cache_type);
 
 /* A cache of the model; an `origin` below 0 asks for positions in the text. */
 struct kv *open_cache(struct model *m, const char *policy, int64_t origin);

@@ -251,6 +251,7 @@ static void the_model_says_what_it_is(void **state)
 	assert_string_equal(i->arch, "llama");
 	assert_string_equal(i->quantization, "f16");
 	assert_string_equal(i->kernels, "ref");
+	assert_string_equal(i->cache_type, "f32");
 	assert_int_equal(i->layers, 2);
 	assert_int_equal(i->heads, 4);
 	assert_int_equal(i->kv_heads, 2);
@@ -397,6 +398,8 @@ static void options_out_of_range_are_refused(void **state)
 		{ { .path = tiny_path, .max_rows = 1, .max_logits = 1, .threads = -1 }, SINK_EINVAL },
 		{ { .path = tiny_path, .max_rows = 1, .max_logits = 1, .kernels = "abacus" }, SINK_EINVAL },
 		{ { .path = tiny_path, .max_rows = 1, .max_logits = 1, .cache_type = "q2" }, SINK_EINVAL },
+		{ { .path = tiny_path, .max_rows = 1, .max_logits = 1, .cache_type = "q8_0" },
+		  SINK_EINVAL }, /* heads of 16 */
 	};
 
 	(void)state;

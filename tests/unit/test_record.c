@@ -30,8 +30,6 @@ enum {
 	RECORDS = 32768, /* bytes of the records' file that the tests use at most */
 };
 
-static char tiny_path[] = "test_record.XXXXXX";
-
 static const char *const policies[] = { "sink:4,100",	       "separator:4,9,80", "anchor:4,20,80",
 					"separator:70,200,30", "window:64",	   "dense" };
 
@@ -492,25 +490,16 @@ static void owners_are_counted_again(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_process_may_die_at_any_moment),
-		cmocka_unit_test(damage_is_found_and_stays_where_it_is),
+		BOTH_TYPES(a_process_may_die_at_any_moment),
+		BOTH_TYPES(damage_is_found_and_stays_where_it_is),
 		cmocka_unit_test(strangers_are_refused),
-		cmocka_unit_test(owners_are_counted_again),
+		BOTH_TYPES(owners_are_counted_again),
 	};
-	const struct make_tiny tiny = { .seed = 7, .heads = 2, .kv_heads = 1, .head_size = 16, .ff = 32 };
-	const struct device_options o = { .threads = 1, .max_rows = STEP };
-	int fd = mkstemp(tiny_path), failed;
+	int failed;
 
-	if (fd < 0 || make_tiny_model(tiny_path, &tiny))
-		return 99;
-	close(fd);
-	m = open_model(tiny_path, "auto", 1);
-	backend = kernels_find("auto", NULL);
-	if (!backend || backend->open(&o, &device, NULL))
+	if (caching_open())
 		return 99;
 	failed = cmocka_run_group_tests(tests, NULL, NULL);
-	backend->close(device);
-	model_close(m);
-	unlink(tiny_path);
+	caching_close();
 	return failed;
 }

@@ -22,8 +22,6 @@
 #include "sample.h"
 #include "seal.h"
 
-static char tiny_path[] = "test_restore.XXXXXX";
-
 static const char *const policies[] = { "sink:4,100",	       "separator:4,9,80", "anchor:4,20,80",
 					"separator:70,200,30", "window:64",	   "dense" };
 
@@ -208,10 +206,12 @@ static void shared_parts_stay(void **state)
 /* Sums of rows do not depend on the cut in which they came. */
 static void sums_of_rows_add_up(void **state)
 {
-	static const struct page_shape shapes[] = { { 2, 3, 16, DTYPE_F16 }, { 3, 1, 256, DTYPE_F32 } };
+	static const struct page_shape shapes[] = { { 2, 3, 16, DTYPE_F16 },
+						    { 3, 1, 256, DTYPE_F32 },
+						    { 2, 3, 64, DTYPE_Q8_0 } };
 
 	(void)state;
-	for (size_t i = 0; i < 2; i++) {
+	for (size_t i = 0; i < 3; i++) {
 		char *page = test_malloc(page_bytes(&shapes[i]));
 		uint64_t whole, sum = 0;
 
@@ -224,7 +224,7 @@ static void sums_of_rows_add_up(void **state)
 		assert_int_not_equal(seal_rows(&shapes[i], page, RUN_KEPT, 10, 0, PAGE_TOKENS), whole);
 		assert_int_not_equal(seal_page(&shapes[i], page, RUN_KEPT, 9),
 				     seal_page(&shapes[i], page, RUN_WINDOW, 9));
-		for (size_t at = 0; at < page_bytes(&shapes[i]); at += 997) {
+		for (size_t at = 0; at < page_bytes(&shapes[i]); at += 97) {
 			page[at] ^= 1;
 			assert_int_not_equal(seal_rows(&shapes[i], page, RUN_KEPT, 9, 0, PAGE_TOKENS), whole);
 			page[at] ^= 1;
@@ -370,29 +370,20 @@ static void memory_that_nobody_owns_goes_back(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(pages_come_back_from_elsewhere),
-		cmocka_unit_test(pages_that_do_not_fit_are_refused),
-		cmocka_unit_test(shared_parts_stay),
+		BOTH_TYPES(pages_come_back_from_elsewhere),
+		BOTH_TYPES(pages_that_do_not_fit_are_refused),
+		BOTH_TYPES(shared_parts_stay),
 		cmocka_unit_test(sums_of_rows_add_up),
 		cmocka_unit_test(wrong_pages_are_found_among_many),
 		cmocka_unit_test(a_stock_keeps_its_memory),
 		cmocka_unit_test(an_adopted_arena_is_brought_in),
-		cmocka_unit_test(memory_that_nobody_owns_goes_back),
+		BOTH_TYPES(memory_that_nobody_owns_goes_back),
 	};
-	const struct make_tiny tiny = { .seed = 7, .heads = 2, .kv_heads = 1, .head_size = 16, .ff = 32 };
-	const struct device_options o = { .threads = 1, .max_rows = STEP };
-	int fd = mkstemp(tiny_path), failed;
+	int failed;
 
-	if (fd < 0 || make_tiny_model(tiny_path, &tiny))
-		return 99;
-	close(fd);
-	m = open_model(tiny_path, "auto", 1);
-	backend = kernels_find("auto", NULL);
-	if (!backend || backend->open(&o, &device, NULL))
+	if (caching_open())
 		return 99;
 	failed = cmocka_run_group_tests(tests, NULL, NULL);
-	backend->close(device);
-	model_close(m);
-	unlink(tiny_path);
+	caching_close();
 	return failed;
 }
