@@ -169,12 +169,12 @@ static const char *take_fixed(const struct fixed *f, struct ring *r)
 	const uint32_t type = le32toh(f->type);
 	struct ring_identity *id = &r->identity;
 
-	if (type != DTYPE_F16 && type != DTYPE_F32)
-		return "its pages are of an unknown type";
 	if (!layers || !heads || !size || layers >= 1 << 16 || heads >= 1 << 16 || size >= 1 << 16 ||
 	    layers * heads * size > RING_PAGE_MOST / (8 * PAGE_TOKENS))
 		return "its pages have no possible shape";
 	id->shape = (struct page_shape){ layers, heads, size, (enum dtype)type };
+	if (page_shape_check(&id->shape, NULL))
+		return "its pages are of an unknown type";
 	if (le32toh(f->page_tokens) != PAGE_TOKENS || le64toh(f->page_bytes) != page_bytes(&id->shape))
 		return "its pages have another size than their shape";
 	if (memchr(f->policy, '\0', sizeof(f->policy)) == NULL)

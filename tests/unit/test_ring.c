@@ -467,12 +467,13 @@ static int forge(size_t at, size_t size, uint64_t value)
 
 CASE(what_a_head_claims_is_not_believed)
 {
-	static const uint64_t values[] = { 0, 1, 4097, RING_PARTS, RING_PARTS + 1, UINT32_MAX, INT64_MAX, UINT64_MAX };
+	static const uint64_t values[] = { 0,	       1,	  4097,	     DTYPE_Q8_0, RING_PARTS, RING_PARTS + 1,
+					   UINT32_MAX, INT64_MAX, UINT64_MAX };
 
 	two();
 	memcpy(was, file, AREA);
 	for (size_t at = 12; at < FIXED + 2 * PART; at += 4) /* as halves and wholes of fields */
-		for (size_t v = 0; v < 16; v++)
+		for (size_t v = 0; v < 18; v++)
 			forge(at, v % 2 && at % 8 == 0 ? 8 : 4, values[v / 2]);
 	assert_int_equal(forge(FIXED + 20, 4, r.part[1].slot), SINK_EFORMAT); /* two pages in one place */
 	assert_int_equal(forge(96, 8, UINT64_MAX), SINK_EFORMAT);	      /* tokens */
@@ -557,9 +558,10 @@ CASE(what_is_no_file_is_refused)
 
 CASE(large_files_are_filled_by_two)
 {
-	static const struct page_shape large = { 4, 4, 128, DTYPE_F32 }; /* 1 MiB */
+	static const struct page_shape large = { 4, 4, 480, DTYPE_Q8_0 }; /* 1 MiB */
 
 	assert_int_equal(put_scene(scene_of(&large, 1, 20), false, NULL), 0);
+	assert_int_equal(check(), 0);
 	assert_int_equal(fill(&r), 0);
 	assert_int_equal(truncate(path, r.bytes - 1), 0);
 	assert_int_equal(fill(&r), SINK_EFORMAT);
