@@ -106,7 +106,7 @@ static const struct option options[] = {
 	  "of activations: exact, fifteen bits, or fast, eight (exact)" },
 	{ "--threads", "T", "pcsealtrom", NUMBER, AT(threads), 0, 1024, 0, NULL, "threads; 0: one a core (0)" },
 	{ "--kv", "TYPE", "pcsealtro", TEXT, AT(kv), 0, 0, 0, "auto",
-	  "keys and values as f16 or f32; auto: as the backend likes" },
+	  "keys and values as f16, q8_0 or f32; auto: as the backend likes" },
 	{ "--json", NULL, "pcsealktrom", FLAG, AT(json), 0, 1, 0, NULL, "print one JSON object" },
 	{ "--help", NULL, "pcsealktrom", FLAG, AT(help), 0, 1, 0, NULL, "print this help" },
 	{ "--version", NULL, "pcsealktrom", FLAG, AT(version), 0, 1, 0, NULL, "print the version" },
@@ -288,6 +288,7 @@ static void set_usual(struct bench *o, const struct verb *v)
 
 static int check(struct bench *o, const struct verb *v, struct err *e)
 {
+	enum dtype type;
 	int r;
 
 	if (!v)
@@ -302,10 +303,10 @@ static int check(struct bench *o, const struct verb *v, struct err *e)
 		return err_set(e, SINK_EINVAL, "sinks takes one --budget.");
 	if (strcmp(o->positions, "cache") != 0 && strcmp(o->positions, "text") != 0)
 		return err_set(e, SINK_EINVAL, "--positions takes cache or text, not \"%s\".", o->positions);
-	if (strcmp(o->kv, "auto") != 0 && strcmp(o->kv, "f16") != 0 && strcmp(o->kv, "f32") != 0)
-		return err_set(e, SINK_EINVAL, "--kv takes auto, f16 or f32, not \"%s\".", o->kv);
 	set_usual(o, v);
-	r = precision_find(o->precision, &o->activations, e);
+	r = page_type_find(o->kv, DTYPE_F16, &type, e);
+	if (!r)
+		r = precision_find(o->precision, &o->activations, e);
 	if (!r)
 		r = choose_policy(o, v, e);
 	if (!r && !kernels_find(o->kernels, e) && e->code == SINK_EINVAL)

@@ -421,69 +421,71 @@ INLINE struct sums sums_scaled(struct sums a, const uint8_t *by_a, struct sums b
 INLINE struct strip strip_of_sums(struct sums s)
 {
 	return (struct strip){ _mm256_cvtepi32_ps(s.v) };
-	/* See lanes_scalar.h; bounded by sixteen registers. */
-	enum { WHOLE_Q = 3, WHOLE_V = 1 };
+}
 
-	struct n16 {
-		__m256i a, b;
-	};
+/* See lanes_scalar.h; bounded by sixteen registers. */
+enum { WHOLE_Q = 3, WHOLE_V = 1 };
 
-	INLINE struct n16 n16_zero(void)
-	{
-		return (struct n16){ _mm256_setzero_si256(), _mm256_setzero_si256() };
-	}
+struct n16 {
+	__m256i a, b;
+};
 
-	INLINE struct v16 v16_of_n16(struct n16 x)
-	{
-		return (struct v16){ _mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b) };
-	}
+INLINE struct n16 n16_zero(void)
+{
+	return (struct n16){ _mm256_setzero_si256(), _mm256_setzero_si256() };
+}
 
-	/* The bytes in 16 bits: the even ones of each word, and the odd ones. */
-	struct fours {
-		struct n16 even, odd;
-	};
+INLINE struct v16 v16_of_n16(struct n16 x)
+{
+	return (struct v16){ _mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b) };
+}
 
-	INLINE struct fours fours_load(const uint8_t *p)
-	{
-		__m256i a = _mm256_loadu_si256((const __m256i *)p), b = _mm256_loadu_si256((const __m256i *)(p + 32));
+/* The bytes in 16 bits: the even ones of each word, and the odd ones. */
+struct fours {
+	struct n16 even, odd;
+};
 
-		return (struct fours){ { _mm256_srai_epi16(_mm256_slli_epi16(a, 8), 8),
-					 _mm256_srai_epi16(_mm256_slli_epi16(b, 8), 8) },
-				       { _mm256_srai_epi16(a, 8), _mm256_srai_epi16(b, 8) } };
-	}
+INLINE struct fours fours_load(const uint8_t *p)
+{
+	__m256i a = _mm256_loadu_si256((const __m256i *)p), b = _mm256_loadu_si256((const __m256i *)(p + 32));
 
-	/* Two numbers of 16 bits, the same for every lane. */
-	INLINE __m256i two_of(const int16_t *q)
-	{
-		int32_t word;
+	return (struct fours){ { _mm256_srai_epi16(_mm256_slli_epi16(a, 8), 8),
+				 _mm256_srai_epi16(_mm256_slli_epi16(b, 8), 8) },
+			       { _mm256_srai_epi16(a, 8), _mm256_srai_epi16(b, 8) } };
+}
 
-		memcpy(&word, q, sizeof(word));
-		return _mm256_set1_epi32(word);
-	}
+/* Two numbers of 16 bits, the same for every lane. */
+INLINE __m256i two_of(const int16_t *q)
+{
+	int32_t word;
 
-	INLINE struct n16 n16_add_products(struct n16 sum, struct fours x, const int16_t *q)
-	{
-		__m256i even = two_of(q), odd = two_of(q + 2);
+	memcpy(&word, q, sizeof(word));
+	return _mm256_set1_epi32(word);
+}
 
-		ADD_IN_ORDER(_mm256_add_epi32, sum.a, _mm256_madd_epi16(x.even.a, even));
-		ADD_IN_ORDER(_mm256_add_epi32, sum.b, _mm256_madd_epi16(x.even.b, even));
-		ADD_IN_ORDER(_mm256_add_epi32, sum.a, _mm256_madd_epi16(x.odd.a, odd));
-		ADD_IN_ORDER(_mm256_add_epi32, sum.b, _mm256_madd_epi16(x.odd.b, odd));
-		return sum;
-	}
+INLINE struct n16 n16_add_products(struct n16 sum, struct fours x, const int16_t *q)
+{
+	__m256i even = two_of(q), odd = two_of(q + 2);
 
-	/* The low 16 bits of a lane as a number that packing leaves as it is. */
-	INLINE __m256i low_word(__m256 z)
-	{
-		return _mm256_srai_epi32(_mm256_slli_epi32(_mm256_castps_si256(z), 16), 16);
-	}
+	ADD_IN_ORDER(_mm256_add_epi32, sum.a, _mm256_madd_epi16(x.even.a, even));
+	ADD_IN_ORDER(_mm256_add_epi32, sum.b, _mm256_madd_epi16(x.even.b, even));
+	ADD_IN_ORDER(_mm256_add_epi32, sum.a, _mm256_madd_epi16(x.odd.a, odd));
+	ADD_IN_ORDER(_mm256_add_epi32, sum.b, _mm256_madd_epi16(x.odd.b, odd));
+	return sum;
+}
 
-	INLINE void v16_store_fours(int16_t * p, struct v16 z)
-	{
-		__m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(low_word(z.a), low_word(z.b)), 0xd8);
+/* The low 16 bits of a lane as a number that packing leaves as it is. */
+INLINE __m256i low_word(__m256 z)
+{
+	return _mm256_srai_epi32(_mm256_slli_epi32(_mm256_castps_si256(z), 16), 16);
+}
 
-		words = _mm256_shufflehi_epi16(_mm256_shufflelo_epi16(words, 0xd8), 0xd8);
-		_mm256_storeu_si256((__m256i *)p, words);
-	}
+INLINE void v16_store_fours(int16_t *p, struct v16 z)
+{
+	__m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(low_word(z.a), low_word(z.b)), 0xd8);
+
+	words = _mm256_shufflehi_epi16(_mm256_shufflelo_epi16(words, 0xd8), 0xd8);
+	_mm256_storeu_si256((__m256i *)p, words);
+}
 
 #endif

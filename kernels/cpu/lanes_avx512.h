@@ -381,59 +381,61 @@ INLINE struct sums sums_scaled(struct sums a, const uint8_t *by_a, struct sums b
 INLINE struct strip strip_of_sums(struct sums s)
 {
 	return (struct strip){ _mm512_cvtepi32_ps(s.v) };
-	/* See lanes_scalar.h; enough sums at once that none waits for the one before it. */
-	enum { WHOLE_Q = 3, WHOLE_V = 2 };
+}
 
-	struct n16 {
-		__m512i v;
-	};
+/* See lanes_scalar.h; enough sums at once that none waits for the one before it. */
+enum { WHOLE_Q = 3, WHOLE_V = 2 };
 
-	INLINE struct n16 n16_zero(void)
-	{
-		return (struct n16){ _mm512_setzero_si512() };
-	}
+struct n16 {
+	__m512i v;
+};
 
-	INLINE struct v16 v16_of_n16(struct n16 x)
-	{
-		return (struct v16){ _mm512_cvtepi32_ps(x.v) };
-	}
+INLINE struct n16 n16_zero(void)
+{
+	return (struct n16){ _mm512_setzero_si512() };
+}
 
-	/* The bytes in 16 bits: the even ones of each word, and the odd ones. */
-	struct fours {
-		__m512i even, odd;
-	};
+INLINE struct v16 v16_of_n16(struct n16 x)
+{
+	return (struct v16){ _mm512_cvtepi32_ps(x.v) };
+}
 
-	INLINE struct fours fours_load(const uint8_t *p)
-	{
-		__m512i x = _mm512_loadu_si512(p);
+/* The bytes in 16 bits: the even ones of each word, and the odd ones. */
+struct fours {
+	__m512i even, odd;
+};
 
-		return (struct fours){ _mm512_srai_epi16(_mm512_slli_epi16(x, 8), 8), _mm512_srai_epi16(x, 8) };
-	}
+INLINE struct fours fours_load(const uint8_t *p)
+{
+	__m512i x = _mm512_loadu_si512(p);
 
-	/* sum + products in pairs; `q` holds two numbers, the same for every lane. */
-	INLINE __m512i add_pairs(__m512i sum, __m512i x, const int16_t *q)
-	{
-		int32_t word;
+	return (struct fours){ _mm512_srai_epi16(_mm512_slli_epi16(x, 8), 8), _mm512_srai_epi16(x, 8) };
+}
 
-		memcpy(&word, q, sizeof(word));
+/* sum + products in pairs; `q` holds two numbers, the same for every lane. */
+INLINE __m512i add_pairs(__m512i sum, __m512i x, const int16_t *q)
+{
+	int32_t word;
+
+	memcpy(&word, q, sizeof(word));
 #ifdef KERNELS_VNNI
-		return _mm512_dpwssd_epi32(sum, x, _mm512_set1_epi32(word));
+	return _mm512_dpwssd_epi32(sum, x, _mm512_set1_epi32(word));
 #else
-		return _mm512_add_epi32(sum, _mm512_madd_epi16(x, _mm512_set1_epi32(word)));
+	return _mm512_add_epi32(sum, _mm512_madd_epi16(x, _mm512_set1_epi32(word)));
 #endif
-	}
+}
 
-	INLINE struct n16 n16_add_products(struct n16 sum, struct fours x, const int16_t *q)
-	{
-		return (struct n16){ add_pairs(add_pairs(sum.v, x.even, q), x.odd, q + 2) };
-	}
+INLINE struct n16 n16_add_products(struct n16 sum, struct fours x, const int16_t *q)
+{
+	return (struct n16){ add_pairs(add_pairs(sum.v, x.even, q), x.odd, q + 2) };
+}
 
-	INLINE void v16_store_fours(int16_t * p, struct v16 z)
-	{
-		__m256i words = _mm512_cvtepi32_epi16(_mm512_castps_si512(z.v));
+INLINE void v16_store_fours(int16_t *p, struct v16 z)
+{
+	__m256i words = _mm512_cvtepi32_epi16(_mm512_castps_si512(z.v));
 
-		words = _mm256_shufflehi_epi16(_mm256_shufflelo_epi16(words, 0xd8), 0xd8);
-		_mm256_storeu_si256((__m256i *)p, words);
-	}
+	words = _mm256_shufflehi_epi16(_mm256_shufflelo_epi16(words, 0xd8), 0xd8);
+	_mm256_storeu_si256((__m256i *)p, words);
+}
 
 #endif

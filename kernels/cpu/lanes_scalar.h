@@ -375,58 +375,60 @@ INLINE struct sums sums_scaled(struct sums a, const uint8_t *by_a, struct sums b
 INLINE struct strip strip_of_sums(struct sums s)
 {
 	return strip_of_ints(s.n, 0);
-	/*
+}
+
+/*
  * Attention over pages in 8 bits: WHOLE_Q queries times WHOLE_V times sixteen lanes at once. A lane's four bytes meet
  * four numbers of 16 bits, which stand in the order 0, 2, 1, 3: the even bytes of a word become two numbers by two
  * shifts, and so do the odd ones.
  */
-	enum { WHOLE_Q = 1, WHOLE_V = 1 };
+enum { WHOLE_Q = 1, WHOLE_V = 1 };
 
-	/* Sixteen whole numbers. */
-	struct n16 {
-		int32_t n[LANES];
-	};
+/* Sixteen whole numbers. */
+struct n16 {
+	int32_t n[LANES];
+};
 
-	INLINE struct n16 n16_zero(void)
-	{
-		return (struct n16){ { 0 } };
+INLINE struct n16 n16_zero(void)
+{
+	return (struct n16){ { 0 } };
+}
+
+INLINE struct v16 v16_of_n16(struct n16 a)
+{
+	struct v16 r;
+
+	foreach (i, LANES)
+		r.f[i] = (float)a.n[i];
+	return r;
+}
+
+/* Sixteen words of four bytes with a sign. */
+struct fours {
+	const int8_t *byte;
+};
+
+INLINE struct fours fours_load(const uint8_t *p)
+{
+	return (struct fours){ (const int8_t *)p };
+}
+
+/* sum + the products of each word with q[4]. */
+INLINE struct n16 n16_add_products(struct n16 sum, struct fours x, const int16_t *q)
+{
+	foreach (i, LANES) {
+		const int8_t *b = x.byte + 4 * i;
+
+		sum.n[i] += b[0] * q[0] + b[2] * q[1] + b[1] * q[2] + b[3] * q[3];
 	}
+	return sum;
+}
 
-	INLINE struct v16 v16_of_n16(struct n16 a)
-	{
-		struct v16 r;
-
-		foreach (i, LANES)
-			r.f[i] = (float)a.n[i];
-		return r;
-	}
-
-	/* Sixteen words of four bytes with a sign. */
-	struct fours {
-		const int8_t *byte;
-	};
-
-	INLINE struct fours fours_load(const uint8_t *p)
-	{
-		return (struct fours){ (const int8_t *)p };
-	}
-
-	/* sum + the products of each word with q[4]. */
-	INLINE struct n16 n16_add_products(struct n16 sum, struct fours x, const int16_t *q)
-	{
-		foreach (i, LANES) {
-			const int8_t *b = x.byte + 4 * i;
-
-			sum.n[i] += b[0] * q[0] + b[2] * q[1] + b[1] * q[2] + b[3] * q[3];
-		}
-		return sum;
-	}
-
-	/* The low 16 bits of each lane, each four in the order 0, 2, 1, 3. */
-	INLINE void v16_store_fours(int16_t * p, struct v16 z)
-	{
-		foreach (i, LANES)
-			p[i] = (int16_t)(uint16_t)f32_bits(z.f[i / 4 * 4 + i % 2 * 2 + i % 4 / 2]);
-	}
+/* The low 16 bits of each lane, each four in the order 0, 2, 1, 3. */
+INLINE void v16_store_fours(int16_t *p, struct v16 z)
+{
+	foreach (i, LANES)
+		p[i] = (int16_t)(uint16_t)f32_bits(z.f[i / 4 * 4 + i % 2 * 2 + i % 4 / 2]);
+}
 
 #endif
