@@ -41,8 +41,8 @@ static void print_cache(const struct conf *conf, const struct retention *keeps, 
 	size_t token = model_info(m)->token_bytes;
 	int64_t rows;
 
-	fprintf(to, "cache           %.1f MiB in %zu pages\n", (double)conf->cache / 0x1p20,
-		arena_pages(model_arena(m)));
+	fprintf(to, "cache           %.1f MiB in %zu pages of %s\n", (double)conf->cache / 0x1p20,
+		arena_pages(model_arena(m)), model_info(m)->cache_type);
 	fprintf(to, "policy          %s\n", conf->policy);
 	if (policy_marking(p) != MARKING_NONE)
 		fprintf(to, "marks           %zu tokens of the vocabulary\n",
@@ -85,6 +85,7 @@ int check_print(const struct conf *conf, const char *file, FILE *to)
 		.max_rows = (size_t)conf->batch,
 		.max_logits = 1,
 		.cache_bytes = (size_t)conf->cache,
+		.cache_type = conf->cache_type,
 	};
 	struct model *m;
 	struct err e;

@@ -29,6 +29,8 @@ const struct conf_row conf_rows[CONF_ROWS] = {
 	  "activations in fifteen bits (exact) or in eight (fast)" },
 	{ "cache", 0, SIZE, false, FIELD(cache), "2G", 1 << 20, 0x1p45, "SIZE",
 	  "most memory for the caches of all conversations" },
+	{ "cache-type", 0, CACHE_TYPE, false, FIELD(cache_type), "auto", 0, 0, "TYPE",
+	  "keys and values as f16, q8_0 (half the memory) or f32; auto: as the kernels like" },
 	{ "policy", 0, POLICY, true, FIELD(policy), "sink:4,2044", 0, 0, "POLICY",
 	  "what new conversations remember: sink:S,W[,token=ID], separator:S,K,W, anchor:S,K,W, window:W, recompute:W, "
 	  "dense" },
@@ -205,6 +207,7 @@ static int set_drafts(struct conf *c, const struct conf_row *row, const char *te
 static int set_text(struct conf *c, const struct conf_row *row, const char *text, struct err *e)
 {
 	enum precision precision;
+	enum dtype type;
 	struct policy p;
 	int rc = 0;
 
@@ -214,6 +217,8 @@ static int set_text(struct conf *c, const struct conf_row *row, const char *text
 		rc = policy_parse(text, &p, e);
 	else if (row->type == PRECISION)
 		rc = precision_find(text, &precision, e);
+	else if (row->type == CACHE_TYPE)
+		rc = page_type_find(text, DTYPE_F16, &type, e);
 	else if (row->type == MARKS)
 		rc = check_marks(row, text, e);
 	if (rc < 0)
@@ -231,6 +236,7 @@ int conf_set_row(struct conf *c, const struct conf_row *row, const char *text, s
 	case POLICY:
 	case MARKS:
 	case PRECISION:
+	case CACHE_TYPE:
 		return set_text(c, row, text, e);
 	case BOOL:
 		return set_bool(c, row, text, e);
@@ -275,7 +281,7 @@ void conf_reload(struct conf *c, const struct conf *fresh, char *restart, size_t
 	for (size_t i = 0; i < CONF_ROWS; i++) {
 		char *old = (char *)c + conf_rows[i].offset;
 		const char *new = (const char *)fresh + conf_rows[i].offset;
-		bool text = conf_rows[i].type <= PRECISION;
+		bool text = conf_rows[i].type <= CACHE_TYPE;
 
 		if (text ? strcmp(old, new) == 0 : memcmp(old, new, conf_rows[i].size) == 0)
 			continue;
@@ -308,6 +314,7 @@ static void value_text(const struct conf *c, const struct conf_row *row, char *t
 	case POLICY:
 	case MARKS:
 	case PRECISION:
+	case CACHE_TYPE:
 		snprintf(text, size, "%s", field);
 		return;
 	case BOOL:

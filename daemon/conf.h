@@ -25,6 +25,7 @@ struct conf {
 	char listen[4096]; /* an endpoint of ZeroMQ; a path alone is written as ipc:// before it */
 	char kernels[32];
 	char precision[8];
+	char cache_type[8];
 	int64_t threads; /* 0: all cores */
 	bool pin_threads;
 	int64_t cache; /* bytes for the pages of all conversations */

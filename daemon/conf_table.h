@@ -4,7 +4,7 @@
 
 #include "conf.h"
 
-enum conf_type { TEXT, POLICY, MARKS, PRECISION, BOOL, INT, SIZE, FLOAT, LEVEL, DRAFTS };
+enum conf_type { TEXT, POLICY, MARKS, PRECISION, CACHE_TYPE, BOOL, INT, SIZE, FLOAT, LEVEL, DRAFTS };
 
 struct conf_row {
 	const char *name;

@@ -170,6 +170,7 @@ int core_load(struct core *c, struct err *e)
 		.max_rows = (size_t)c->conf.batch,
 		.max_logits = (size_t)logits,
 		.cache_bytes = (size_t)c->conf.cache,
+		.cache_type = c->conf.cache_type,
 		.outlives = keep_is_on(c) && notify_keeps_fds(),
 		.adopt = c->adopt,
 	};

@@ -92,10 +92,10 @@ _tiny = {}
 
 
 def tiny(kind=''):
-    """A small random model, made once a program."""
+    """A small random model, made once a program; `kind` is what make_tiny takes."""
     if kind not in _tiny:
         path = os.path.join(directory(), 'tiny.gguf')
-        subprocess.run([MAKE_TINY, path] + ([kind] if kind else []), check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([MAKE_TINY, path] + kind.split(), check=True, stdout=subprocess.DEVNULL)
         _tiny[kind] = path
     return _tiny[kind]
 

@@ -62,9 +62,9 @@ def prompt(client, name, text='Go on.'):
     return text_of(events, name), [event for event in events if event['ev'] == 'restored']
 
 
-def reference(sampling, name='a', prompts=('Go on.',), **more):
+def reference(sampling, name='a', prompts=('Go on.',), path=None, options=(), **more):
     """The answers of a daemon that is left in peace, to a conversation made by make()."""
-    daemon = Daemon(tiny(), '--state', 'none')
+    daemon = Daemon(path or tiny(), '--state', 'none', *options)
     client = daemon.client()
     make(client, name, sampling, **more)
     answers = [prompt(client, name, text)[0] for text in prompts]
@@ -149,6 +149,36 @@ def a_cache_comes_back_from_its_file():
         assert restored['from'] == 'disk' and restored['recomputed'] == 0 and restored['tokens'] == tokens, restored
         same([answer], expected, 'answers')
         service.stop()
+
+
+@case
+def a_cache_in_8_bits_comes_back():
+    path, option = tiny('f16 0 32'), ('--cache-type', 'q8_0')
+    expected = reference(FIRM, path=path, options=option)
+    for room, source in ((8, 'memory'), (0, 'disk')):
+        service = Service(path, *option, room=room)
+        answer, restored, tokens = restored_after(Service.kill, service)
+        assert restored['from'] == source and restored['recomputed'] == 0 and restored['tokens'] == tokens, restored
+        same([answer], expected, 'answers')
+        service.stop()
+
+
+@case
+def another_type_of_cache_is_made_anew():
+    path = tiny('f16 0 32')
+    daemon = Daemon(path)
+    client = daemon.client()
+    make(client, 'a')
+    rested(client, 'a')
+    client.close()
+    daemon.stop()
+    daemon = Daemon(path, '--cache-type', 'q8_0', home=daemon.home)
+    client = daemon.client()
+    answer, restored = prompt(client, 'a')
+    assert [event['from'] for event in restored] == ['replay'], restored
+    client.close()
+    daemon.stop()
+    assert 'the type of keys and values' in daemon.text(), daemon.text()
 
 
 @case

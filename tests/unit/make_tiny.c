@@ -1,4 +1,4 @@
-/* make_tiny OUT [TYPE [SEED]]: writes a tiny random model for tests that need a file; see make_gguf.h. */
+/* make_tiny OUT [TYPE [SEED [HEAD_SIZE]]]: writes a tiny random model for tests that need a file; see make_gguf.h. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -8,12 +8,13 @@ int main(int argc, char **argv)
 {
 	struct make_tiny how = { 0 };
 
-	if (argc < 2 || argc > 4) {
-		fprintf(stderr, "usage: make_tiny OUT [f32|f16|bf16|q8_0|q4_0|q4_1|q5_0|q5_1 [SEED]]\n");
+	if (argc < 2 || argc > 5) {
+		fprintf(stderr, "usage: make_tiny OUT [f32|f16|bf16|q8_0|q4_0|q4_1|q5_0|q5_1 [SEED [HEAD_SIZE]]]\n");
 		return 2;
 	}
 	how.type = argc > 2 ? argv[2] : NULL;
 	how.seed = argc > 3 ? strtoull(argv[3], NULL, 10) : 0;
+	how.head_size = argc > 4 ? (uint32_t)strtoul(argv[4], NULL, 10) : 0;
 	if (make_tiny_model(argv[1], &how) != 0) {
 		perror(argv[1]);
 		return 1;
