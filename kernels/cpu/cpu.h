@@ -66,7 +66,7 @@ struct xwords {
 	int16_t q[BLOCK];
 	float d, ds;
 	int32_t sum;
-	int32_t unused;
+	int32_t low; /* the sum of columns 0 to 15 */
 };
 
 enum { WORD_MOST = 127 * 128 };

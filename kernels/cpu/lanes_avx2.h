@@ -372,6 +372,31 @@ INLINE void words_add_high(const uint8_t *high, size_t at, int16_t mask, struct 
 			_mm256_or_si256(ret[k + 1].v, _mm256_and_si256(_mm256_srli_epi16(h, (int)(4 * k + at)), bits));
 }
 
+INLINE void words_in_place(const uint8_t *w, struct words *ret)
+{
+	__m256i v = _mm256_loadu_si256((const __m256i *)w);
+
+	ret[0].v = _mm256_and_si256(v, _mm256_set1_epi16(15));
+	ret[1].v = _mm256_and_si256(v, _mm256_set1_epi16(15 << 4));
+	ret[2].v = _mm256_and_si256(v, _mm256_set1_epi16(15 << 8));
+	ret[3].v = _mm256_srli_epi16(v, 12);
+}
+
+INLINE void words_with_high(const uint8_t *w, const uint8_t *high, size_t at, int16_t mask, struct words *ret)
+{
+	const __m256i low = _mm256_set1_epi8(15), bits = _mm256_set1_epi8((int8_t)mask), byte = _mm256_set1_epi16(255);
+	__m256i v = _mm256_loadu_si256((const __m256i *)w), h = _mm256_loadu_si256((const __m256i *)high);
+	__m256i even = _mm256_and_si256(_mm256_slli_epi16(h, (int)(4 - at)), bits);
+	__m256i odd = _mm256_and_si256(_mm256_srli_epi16(h, (int)at), bits);
+
+	even = _mm256_or_si256(even, _mm256_and_si256(v, low));
+	odd = _mm256_or_si256(odd, _mm256_and_si256(_mm256_srli_epi16(v, 4), low));
+	ret[0].v = _mm256_and_si256(even, byte);
+	ret[1].v = _mm256_and_si256(odd, byte);
+	ret[2].v = _mm256_andnot_si256(byte, even);
+	ret[3].v = _mm256_andnot_si256(byte, odd);
+}
+
 INLINE void words_of_bytes(const uint8_t *w, struct words *even, struct words *odd)
 {
 	__m256i v = _mm256_loadu_si256((const __m256i *)w);
@@ -408,6 +433,16 @@ INLINE void sums_add(struct sums *sum, struct words w, const int16_t *x)
 
 	memcpy(&pair, x, sizeof(pair));
 	ADD_IN_ORDER(_mm256_add_epi32, sum->v, _mm256_madd_epi16(w.v, _mm256_set1_epi32(pair)));
+}
+
+INLINE struct sums sums_plus(struct sums a, struct sums b)
+{
+	return (struct sums){ _mm256_add_epi32(a.v, b.v) };
+}
+
+INLINE struct sums sums_down(struct sums s, int bits)
+{
+	return (struct sums){ _mm256_srai_epi32(s.v, bits) };
 }
 
 INLINE struct sums sums_scaled(struct sums a, const uint8_t *by_a, struct sums b, const uint8_t *by_b)

@@ -327,6 +327,31 @@ INLINE void words_add_high(const uint8_t *high, size_t at, int16_t mask, struct 
 	}
 }
 
+INLINE void words_in_place(const uint8_t *w, struct words *ret)
+{
+	__m512i v = _mm512_loadu_si512(w);
+
+	ret[0].v = _mm512_and_si512(v, _mm512_set1_epi16(15));
+	ret[1].v = _mm512_and_si512(v, _mm512_set1_epi16(15 << 4));
+	ret[2].v = _mm512_and_si512(v, _mm512_set1_epi16(15 << 8));
+	ret[3].v = _mm512_srli_epi16(v, 12);
+}
+
+INLINE void words_with_high(const uint8_t *w, const uint8_t *high, size_t at, int16_t mask, struct words *ret)
+{
+	const __m512i low = _mm512_set1_epi8(15), bits = _mm512_set1_epi8((char)mask), byte = _mm512_set1_epi16(255);
+	__m512i v = _mm512_loadu_si512(w), h = _mm512_loadu_si512(high);
+	__m512i even = _mm512_and_si512(_mm512_sll_epi16(h, _mm_cvtsi32_si128((int)(4 - at))), bits);
+	__m512i odd = _mm512_and_si512(_mm512_srl_epi16(h, _mm_cvtsi32_si128((int)at)), bits);
+
+	even = _mm512_or_si512(even, _mm512_and_si512(v, low));
+	odd = _mm512_or_si512(odd, _mm512_and_si512(_mm512_srli_epi16(v, 4), low));
+	ret[0].v = _mm512_and_si512(even, byte);
+	ret[1].v = _mm512_and_si512(odd, byte);
+	ret[2].v = _mm512_andnot_si512(byte, even);
+	ret[3].v = _mm512_andnot_si512(byte, odd);
+}
+
 INLINE void words_of_bytes(const uint8_t *w, struct words *even, struct words *odd)
 {
 	__m512i v = _mm512_loadu_si512(w);
@@ -368,6 +393,16 @@ INLINE void sums_add(struct sums *sum, struct words w, const int16_t *x)
 #else
 	sum->v = _mm512_add_epi32(sum->v, _mm512_madd_epi16(w.v, _mm512_set1_epi32(pair)));
 #endif
+}
+
+INLINE struct sums sums_plus(struct sums a, struct sums b)
+{
+	return (struct sums){ _mm512_add_epi32(a.v, b.v) };
+}
+
+INLINE struct sums sums_down(struct sums s, unsigned bits)
+{
+	return (struct sums){ _mm512_srai_epi32(s.v, bits) };
 }
 
 INLINE struct sums sums_scaled(struct sums a, const uint8_t *by_a, struct sums b, const uint8_t *by_b)

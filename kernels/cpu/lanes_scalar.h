@@ -315,6 +315,27 @@ INLINE void words_add_high(const uint8_t *high, size_t at, int16_t mask, struct 
 			ret[k].w[i / 2][i % 2] |= (int16_t)(high[2 * i + k / 2] >> (k % 2 * 4 + at) << 4 & mask);
 }
 
+/* A quarter of four bits, words 1 and 2 left where they are in the sixteen bits: 16 and 256 times their value. */
+INLINE void words_in_place(const uint8_t *w, struct words *ret)
+{
+	words_of_nibbles(w, ret);
+	foreach (i, 2 * LANES) {
+		ret[1].w[i / 2][i % 2] = (int16_t)(ret[1].w[i / 2][i % 2] << 4);
+		ret[2].w[i / 2][i % 2] = (int16_t)(ret[2].w[i / 2][i % 2] << 8);
+	}
+}
+
+/* A quarter with its high bits, words 2 and 3 256 times their value. */
+INLINE void words_with_high(const uint8_t *w, const uint8_t *high, size_t at, int16_t mask, struct words *ret)
+{
+	words_of_nibbles(w, ret);
+	words_add_high(high, at, mask, ret);
+	foreach (i, 2 * LANES) {
+		ret[2].w[i / 2][i % 2] = (int16_t)(ret[2].w[i / 2][i % 2] << 8);
+		ret[3].w[i / 2][i % 2] = (int16_t)(ret[3].w[i / 2][i % 2] << 8);
+	}
+}
+
 /* Bytes of a strip: columns 0 and 2 of each lane to even, 1 and 3 to odd. */
 INLINE void words_of_bytes(const uint8_t *w, struct words *even, struct words *odd)
 {
@@ -362,6 +383,21 @@ INLINE void sums_add(struct sums *sum, struct words w, const int16_t *x)
 {
 	foreach (i, LANES)
 		sum->n[i] += w.w[i][0] * x[0] + w.w[i][1] * x[1];
+}
+
+INLINE struct sums sums_plus(struct sums a, struct sums b)
+{
+	foreach (i, LANES)
+		a.n[i] += b.n[i];
+	return a;
+}
+
+/* Divided by 2^bits, of which each is a multiple. */
+INLINE struct sums sums_down(struct sums s, int bits)
+{
+	foreach (i, LANES)
+		s.n[i] /= 1 << bits;
+	return s;
 }
 
 /* a * by_a + b * by_b, with signed bytes, one a lane. */

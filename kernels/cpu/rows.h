@@ -97,7 +97,7 @@ static void gate_row(const float *x, size_t width, float *y)
  * A block's whole numbers plus MAGIC, and its scale. A block whose largest value is below 2^-100 is zero: the inverse
  * of its scale might not be finite.
  */
-INLINE void quantize_block(const float *x, float most, struct v16 z[2], float *d, float *ds, int32_t *sum)
+INLINE void quantize_block(const float *x, float most, struct v16 z[2], float *d, float *ds, int32_t *low, int32_t *sum)
 {
 	struct v16 lo = v16_load(x), hi = v16_load(x + LANES), magic = v16_set1(MAGIC);
 	float largest = v16_largest(v16_max(v16_abs(lo), v16_abs(hi)));
@@ -107,16 +107,18 @@ INLINE void quantize_block(const float *x, float most, struct v16 z[2], float *d
 	z[0] = v16_fma(lo, by, magic);
 	z[1] = v16_fma(hi, by, magic);
 	*d = zero ? 0.0f : largest / most;
-	*sum = (int32_t)v16_sum(v16_add(v16_sub(z[0], magic), v16_sub(z[1], magic))); /* exact in any order */
+	*low = (int32_t)v16_sum(v16_sub(z[0], magic)); /* exact in any order */
+	*sum = *low + (int32_t)v16_sum(v16_sub(z[1], magic));
 	*ds = *d * (float)*sum;
 }
 
 static void bytes_row(const float *x, size_t cols, struct xbytes *ret)
 {
 	struct v16 z[2];
+	int32_t low;
 
 	for (size_t b = 0; b < cols / BLOCK; b++, x += BLOCK, ret++) {
-		quantize_block(x, 127, z, &ret->d, &ret->ds, &ret->sum);
+		quantize_block(x, 127, z, &ret->d, &ret->ds, &low, &ret->sum);
 		v16_store_low_bytes(ret->q, z[0]);
 		v16_store_low_bytes(ret->q + LANES, z[1]);
 		ret->unused = 0;
@@ -128,9 +130,8 @@ static void words_row(const float *x, size_t cols, struct xwords *ret)
 	struct v16 z[2];
 
 	for (size_t b = 0; b < cols / BLOCK; b++, x += BLOCK, ret++) {
-		quantize_block(x, WORD_MOST, z, &ret->d, &ret->ds, &ret->sum);
+		quantize_block(x, WORD_MOST, z, &ret->d, &ret->ds, &ret->low, &ret->sum);
 		v16_store_words(ret->q, z[0], z[1]);
-		ret->unused = 0;
 	}
 }
 

@@ -75,6 +75,22 @@ INLINE void unpack_quarter(enum dtype type, const uint8_t *quants, size_t lane, 
 		words_add_high(q + 64 * (j / 2), 2 * (j % 2), 48, ret);
 }
 
+/* The same, but words stay where they are in their sixteen bits, some of them 16 or 256 times larger. */
+INLINE void unpack_in_place(enum dtype type, const uint8_t *quants, size_t lane, size_t j, struct words *ret)
+{
+	const size_t high = high_bits(type);
+	const uint8_t *q = quants + 4 * lane;
+
+	if (type == DTYPE_Q8_0)
+		unpack_quarter(type, quants, lane, j, ret);
+	else if (high == 1)
+		words_with_high(q + 64 * (j + high), q, j, 16, ret);
+	else if (high == 2)
+		words_with_high(q + 64 * (j + high), q + 64 * (j / 2), 2 * (j % 2), 48, ret);
+	else
+		words_in_place(q + 64 * j, ret);
+}
+
 /* `scales`: of the superblock, where the type has them in six bits. */
 INLINE struct strip block_scale(enum dtype type, struct place p, const struct scales *scales, size_t lane)
 {
@@ -90,47 +106,89 @@ INLINE struct strip block_min(enum dtype type, struct place p, const struct scal
 	return strip_load_f16(p.head + 2 * LANES + 2 * lane);
 }
 
-/* The whole numbers of a block. Those of Q6_K are taken apart by halves, each times its scale. */
-INLINE void block_sums(enum dtype type, struct place p, size_t lane, const struct xwords *x, size_t stride, size_t rows,
-		       struct sums *sum)
-{
-	const bool halves = type == DTYPE_Q6_K;
-	struct words w[QUARTER_WORDS];
-	struct sums second[PANEL_FROM];
+/*
+ * Words of one shift, and for Q6_K of one half of the block, are added up for themselves and shifted down at the end.
+ * They fit: 16 columns of 5 bits times 256, or 8 of 6 bits, times WORD_MOST.
+ */
+enum { PARTS = 4 };
 
-	foreach (t, rows) {
-		sum[t] = sums_set1(halves ? 0 : -offset_of(type) * x[t * stride].sum);
-		second[t] = sums_set1(0);
-	}
-	foreach (j, QUARTERS) {
-		unpack_quarter(type, p.quants, lane, j, w);
-		foreach (k, QUARTER_WORDS) {
-			if (halves)
-				w[k] = words_sub(w[k], offset_of(type));
-			foreach (t, rows)
-				sums_add(halves && k % 2 ? &second[t] : &sum[t], w[k], x[t * stride].q + 8 * j + 2 * k);
-		}
-	}
-	if (!halves)
-		return;
-	foreach (t, rows)
-		sum[t] = sums_scaled(sum[t], half_scales(p.head, p.number, 0) + lane, second[t],
-				     half_scales(p.head, p.number, 1) + lane);
+INLINE size_t part_of(enum dtype type, size_t k)
+{
+	if (type == DTYPE_Q8_0)
+		return 0;
+	if (type == DTYPE_Q6_K)
+		return k;
+	return high_bits(type) ? k / 2 : k % 3;
 }
 
-INLINE void words_block(enum dtype type, struct place p, const struct scales *scales, size_t lane,
-			const struct xwords *x, size_t stride, size_t rows, struct strip *acc)
+/* A block's whole number from its parts, which began with what is to be taken off. */
+INLINE struct sums whole_sum(enum dtype type, struct place p, size_t lane, const struct sums *part)
 {
-	struct strip d = block_scale(type, p, scales, lane);
-	struct sums sum[PANEL_FROM];
+	if (type == DTYPE_Q8_0)
+		return part[0];
+	if (type == DTYPE_Q6_K)
+		return sums_scaled(sums_plus(part[0], sums_down(part[2], 8)), half_scales(p.head, p.number, 0) + lane,
+				   sums_plus(part[1], sums_down(part[3], 8)), half_scales(p.head, p.number, 1) + lane);
+	if (high_bits(type))
+		return sums_plus(part[0], sums_down(part[1], 8));
+	return sums_plus(sums_plus(part[0], sums_down(part[1], 4)), sums_down(part[2], 8));
+}
 
-	block_sums(type, p, lane, x, stride, rows, sum);
-	foreach (t, rows)
-		acc[t] = strip_fma(strip_mul(d, strip_set1(x[t * stride].d)), strip_of_sums(sum[t]), acc[t]);
-	if (!has_min(type))
-		return;
-	foreach (t, rows)
-		acc[t] = strip_fma(block_min(type, p, scales, lane), strip_set1(x[t * stride].ds), acc[t]);
+INLINE void begin_parts(enum dtype type, const struct xwords *x, struct sums *part)
+{
+	const int32_t offset = offset_of(type);
+
+	foreach (k, PARTS)
+		part[k] = sums_set1(0);
+	if (type == DTYPE_Q6_K) {
+		part[0] = sums_set1(-offset * x->low);
+		part[1] = sums_set1(-offset * (x->sum - x->low));
+	} else if (offset) {
+		part[0] = sums_set1(-offset * x->sum);
+	}
+}
+
+/* The whole numbers of a block in `strips` strips from `lane` on. */
+INLINE void block_sums(enum dtype type, struct place p, size_t lane, size_t strips, const struct xwords *x,
+		       size_t stride, size_t rows, struct sums sum[STRIPS][PANEL_FROM])
+{
+	struct sums part[STRIPS][PANEL_FROM][PARTS];
+	struct words w[STRIPS][QUARTER_WORDS];
+
+	foreach (s, strips)
+		foreach (t, rows)
+			begin_parts(type, &x[t * stride], part[s][t]);
+	foreach (j, QUARTERS) {
+		foreach (s, strips)
+			unpack_in_place(type, p.quants, lane + s * STRIP, j, w[s]);
+		foreach (k, QUARTER_WORDS)
+			foreach (t, rows)
+				foreach (s, strips)
+					sums_add(&part[s][t][part_of(type, k)], w[s][k],
+						 x[t * stride].q + 8 * j + 2 * k);
+	}
+	foreach (s, strips)
+		foreach (t, rows)
+			sum[s][t] = whole_sum(type, p, lane + s * STRIP, part[s][t]);
+}
+
+INLINE void words_block(enum dtype type, struct place p, const struct scales *scales, size_t strip, size_t strips,
+			const struct xwords *x, size_t stride, size_t rows, struct strip acc[STRIPS][PANEL_FROM])
+{
+	struct sums sum[STRIPS][PANEL_FROM];
+
+	block_sums(type, p, strip * STRIP, strips, x, stride, rows, sum);
+	foreach (s, strips) {
+		const size_t lane = (strip + s) * STRIP;
+		struct strip d = block_scale(type, p, scales, lane), *to = acc[strip + s];
+
+		foreach (t, rows)
+			to[t] = strip_fma(strip_mul(d, strip_set1(x[t * stride].d)), strip_of_sums(sum[s][t]), to[t]);
+		if (!has_min(type))
+			continue;
+		foreach (t, rows)
+			to[t] = strip_fma(block_min(type, p, scales, lane), strip_set1(x[t * stride].ds), to[t]);
+	}
 }
 
 /* Fewer than PANEL_FROM rows; the strips go side by side, so that the weights are read in order. */
@@ -151,8 +209,11 @@ INLINE void group_words(enum dtype type, const struct tile *t, size_t g, size_t 
 
 		if ((type == DTYPE_Q4_K || type == DTYPE_Q5_K) && p.number == 0)
 			read_scales(p.head, &scales);
-		foreach (s, STRIPS)
-			words_block(type, p, &scales, s * STRIP, x + b, blocks, rows, acc[s]);
+		if (rows == 1)
+			words_block(type, p, &scales, 0, STRIPS, x + b, blocks, rows, acc);
+		else
+			foreach (s, STRIPS)
+				words_block(type, p, &scales, s, 1, x + b, blocks, rows, acc);
 	}
 	foreach (s, STRIPS)
 		foreach (i, rows)

@@ -30,6 +30,11 @@ static bool is_blocked(enum dtype type)
 	return dtype_find((uint32_t)type)->block > 1;
 }
 
+static bool has_six_bits(enum dtype type)
+{
+	return type == DTYPE_Q4_K || type == DTYPE_Q5_K;
+}
+
 /* Whether its activations stay in words whatever the precision is. */
 static bool is_super(enum dtype type)
 {
@@ -261,14 +266,22 @@ static void make_extremes(struct products *p)
 {
 	static const uint8_t fill[] = { 0, 0xff, 0x80, 0x7f };
 	const struct dtype_info *info = dtype_find((uint32_t)p->t[0].type);
-	const bool min = p->t[0].type == DTYPE_Q4_1 || p->t[0].type == DTYPE_Q5_1;
+	const bool min = p->t[0].type == DTYPE_Q4_1 || p->t[0].type == DTYPE_Q5_1 || has_six_bits(p->t[0].type);
+	const bool last = p->t[0].type == DTYPE_Q6_K; /* its scale stands behind the rest */
 	const size_t scales = min ? 4 : 2, row_bytes = p->cols / info->block * info->bytes;
 
 	for (size_t i = 0; i < sizeof(fill) && info->block > 1; i++)
-		memset((uint8_t *)p->t[0].data + i * row_bytes + scales, fill[i], info->bytes - scales);
+		memset((uint8_t *)p->t[0].data + i * row_bytes + (last ? 0 : scales), fill[i], info->bytes - scales);
 	for (size_t i = 0; i < p->n; i++)
 		for (size_t c = 0; c < 32; c++)
 			p->x[i * p->cols + c] = i % 3 == 2 ? (float)(c % 3) - 1 : i % 3 ? -1 : 1;
+}
+
+static size_t block_of(enum dtype type)
+{
+	size_t block = dtype_find((uint32_t)type)->block;
+
+	return block > 32 ? block : 32;
 }
 
 /* What a product of many rows is cut into: tiles of rows, pairs of groups, stretches of blocks. Each cut is met. */
@@ -276,7 +289,9 @@ static void any_rows(const struct subject *s, size_t rows, size_t blocks, enum p
 {
 	enum { MOST = 130 };
 	struct kit_random r = { 3 + blocks };
-	struct products p = { .weights = 1, .cols = 32 * blocks, .n = MOST, .width = rows, .stride = rows };
+	struct products p = {
+		.weights = 1, .cols = block_of(s->type) * blocks, .n = MOST, .width = rows, .stride = rows
+	};
 	const struct backend *scalar = kernels_find("scalar", NULL);
 	struct device *d = kit_open_at(scalar, 1, MOST, precision);
 	float *want = kit_floats(MOST * rows), *got = kit_floats(MOST * rows);
@@ -309,10 +324,61 @@ static void products_of_any_rows_are_the_same(void **state)
 	const struct subject *s = *state;
 
 	for (int precision = PRECISION_EXACT; precision <= PRECISION_FAST && is_fast(s->b); precision++) {
+		const size_t shorter = block_of(s->type) / 32;
+
 		any_rows(s, 37, 3, (enum precision)precision);
 		any_rows(s, 48, 2, (enum precision)precision);
-		any_rows(s, 20, 25, (enum precision)precision);
-		any_rows(s, 33, 49, (enum precision)precision);
+		any_rows(s, 20, 25 / shorter, (enum precision)precision);
+		any_rows(s, 33, 49 / shorter, (enum precision)precision);
+	}
+}
+
+/* Blocks whose bytes are all alike, so that quants and scales are as large as they can be, of either sign. */
+static struct tensor extreme_tensor(enum dtype type, uint8_t byte)
+{
+	const struct dtype_info *info = dtype_find((uint32_t)type);
+	const size_t rows = 17, blocks = rows * 512 / info->block;
+	uint8_t *data = malloc(blocks * info->bytes);
+
+	assert_non_null(data);
+	memset(data, byte, blocks * info->bytes);
+	for (size_t b = 0; b < blocks && is_blocked(type); b++) {
+		uint8_t *d = data + b * info->bytes + (type == DTYPE_Q6_K ? 208 : 0);
+		const uint8_t one_or_less[4] = { 0, b % 3 ? 0x3c : 0xbc, 0, b % 2 ? 0x34 : 0xb4 };
+
+		memcpy(d, one_or_less, type == DTYPE_Q4_1 || type == DTYPE_Q5_1 || has_six_bits(type) ? 4 : 2);
+	}
+	return (struct tensor){ type, rows, 512, data };
+}
+
+/* The largest whole numbers that a block can give fit: activations all alike, or of both signs, are the largest too. */
+static void extremes_are_what_the_definition_says(void **state)
+{
+	static const uint8_t bytes[] = { 0, 255, 128, 127 };
+	const struct subject *s = *state;
+	const size_t n = 9;
+
+	for (size_t i = 0; i < 8 && is_blocked(s->type); i++) {
+		const enum precision precision = i % 2 ? PRECISION_FAST : PRECISION_EXACT;
+		struct device *d = kit_open_at(s->b, 2, n, precision);
+		struct products p = { .weights = 1, .cols = 512, .n = n, .width = 17, .stride = 17 };
+		float *y = kit_floats(n * 17);
+
+		p.t[0] = extreme_tensor(s->type, bytes[i / 2]);
+		p.x = kit_floats(n * 512);
+		p.y = kit_floats(n * 17);
+		for (size_t at = 0; at < n * 512; at++)
+			p.x[at] = at / 512 % 3 == 0 || (at / 512 % 3 == 1 && at % 32 < 16) ? 1 : -1;
+		pack(s->b, d, &p);
+		for (size_t first = 0, rows = 1; first < n; first += rows, rows++)
+			multiply(s->b, d, &p, first, n - first < rows ? n - first : rows, false, y + first * 17);
+		check_products(s->b, &p, precision, false, y);
+		multiply(s->b, d, &p, 0, n, false, y);
+		check_products(s->b, &p, precision, false, y);
+		unpack(s->b, d, &p);
+		s->b->close(d);
+		free_products(&p);
+		free(y);
 	}
 }
 
@@ -398,6 +464,7 @@ static const struct {
 	{ "products are what the definition says", products_are_what_the_definition_says, true },
 	{ "products repeat", products_repeat, true },
 	{ "products of any rows are the same", products_of_any_rows_are_the_same, true },
+	{ "extremes are what the definition says", extremes_are_what_the_definition_says, true },
 	{ "bad weights are refused", bad_weights_are_refused, false },
 	{ "bad options are refused", bad_options_are_refused, false },
 	{ "norm is what the definition says", norm_is_what_the_definition_says, false },

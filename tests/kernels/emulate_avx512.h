@@ -34,6 +34,7 @@
 #undef _mm512_cvtepu16_epi32
 #undef _mm512_cvtepi8_epi32
 #undef _mm512_cvtepu8_epi32
+#undef _mm512_srai_epi32
 #undef _mm512_cvtepi32_ps
 #undef _mm512_cvtepi32_epi8
 #undef _mm512_cvtepi32_epi16
@@ -47,6 +48,7 @@
 #define _mm512_cvtepu16_epi32 emulated_cvtepu16
 #define _mm512_cvtepi8_epi32 emulated_cvtepi8
 #define _mm512_cvtepu8_epi32 emulated_cvtepu8
+#define _mm512_srai_epi32 emulated_srai
 #define _mm512_cvtepi32_ps emulated_cvtepi32
 #define _mm512_cvtepi32_epi8 emulated_low_bytes
 #define _mm512_cvtepi32_epi16 emulated_low_words
@@ -138,6 +140,17 @@ static inline __m512i emulated_cvtepu8(__m128i x)
 	for (int i = 0; i < 16; i++)
 		wide[i] = b[i];
 	memcpy(&r, wide, sizeof(r));
+	return r;
+}
+
+static inline __m512i emulated_srai(__m512i x, unsigned bits)
+{
+	EMULATED_LANES(int32_t, n, x);
+	__m512i r;
+
+	for (int i = 0; i < 16; i++)
+		n[i] >>= bits;
+	memcpy(&r, n, sizeof(r));
 	return r;
 }
 

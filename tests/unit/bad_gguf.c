@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-enum { F32 = 0, Q4_0 = 2 };
+enum { F32 = 0, Q4_0 = 2, Q6_K = 14 };
 
 static const uint64_t two_by_two[] = { 2, 2 };
 static const float four[4] = { 1, 2, 3, 4 };
@@ -63,6 +63,11 @@ static void no_dimension(struct make_gguf *m)
 static void part_of_a_block(struct make_gguf *m)
 {
 	make_gguf_claim(m, "w", Q4_0, 2, (const uint64_t[]){ 48, 2 }, 0);
+}
+
+static void part_of_a_superblock(struct make_gguf *m)
+{
+	make_gguf_claim(m, "w", Q6_K, 2, (const uint64_t[]){ 384, 2 }, 0);
 }
 
 static void empty_key(struct make_gguf *m)
@@ -246,6 +251,7 @@ const struct bad_gguf bad_gguf[] = {
 	{ "all-dimensions", "has 4294967295 dimensions", all_dimensions },
 	{ "no-dimension", "has 0 dimensions", no_dimension },
 	{ "part-of-a-block", "no whole blocks of q4_0", part_of_a_block },
+	{ "part-of-a-superblock", "no whole blocks of q6_k", part_of_a_superblock },
 	{ "empty-key", "empty name", empty_key },
 	{ "alignment-text", "\"general.alignment\" is of type string", alignment_text },
 	{ "alignment-zero", "\"general.alignment\" is 0", alignment_zero },

@@ -215,6 +215,12 @@ done
 printf 'the\0\0 the\nthe\0' | "$bench" tokenize --model "$model" >"$work/out"
 test "$(wc -l <"$work/out")" -eq 3 && test -z "$(sed -n 2p "$work/out")" && test -n "$(sed -n 3p "$work/out")" &&
 	ok 'a line of ids a text' || not_ok 'a line of ids a text'
+for type in q4_k q5_k q6_k; do
+	"$top_builddir/tests/unit/make_tiny" "$work/$type.gguf" $type 5 || not_ok "a model of $type was made"
+	for precision in exact fast; do
+		gives 0 '' perplexity --model "$work/$type.gguf" --text "$work/text" --precision $precision
+	done
+done
 printf 'the' | "$bench" tokenize --model "$model" --json >"$work/out"
 grep -qE '^\{"rows": \[\{"ids": \[[0-9, ]+\]\}\]\}$' "$work/out" && ok 'ids as JSON' || not_ok 'ids as JSON'
 done_testing

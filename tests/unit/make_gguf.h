@@ -70,11 +70,12 @@ void make_tiny_vocab(struct make_gguf *m);
 /* A random llama model with that vocabulary. A member that is 0 gets the value in brackets. */
 struct make_tiny {
 	uint64_t seed;
-	const char *type; /* of the matrices: "f32" ["f16"], "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1"; norms are
-			     F32 */
+	const char *type; /* of the matrices: "f32" ["f16"], "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k",
+			     "q5_k", "q6_k"; norms are F32 */
 	uint32_t layers;  /* [2] */
 	uint32_t heads, kv_heads; /* [4], [2] */
-	uint32_t head_size;	  /* [16]; the width is heads * head_size, a multiple of 32 for the Q types */
+	uint32_t head_size;	  /* [16]; the width is heads * head_size; like ff a multiple of 32 for the Q types, of
+				     256 for the K types */
 	uint32_t ff;		  /* [128] */
 	uint32_t context;	  /* [512] */
 	bool untied;		  /* with an output matrix of its own; else the embedding serves */

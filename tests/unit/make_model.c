@@ -15,17 +15,18 @@ struct kind {
 	const char *name;
 	uint32_t type;
 	size_t block, bytes;
-	size_t halves; /* f16 numbers that lead the block: the scale, and the minimum where there is one */
+	size_t halves; /* f16 numbers that lead the block (Q6_K: end it): the scale, and the minimum if there is one */
 	float largest; /* value of the largest quantum, for a scale that spreads them as floats are spread */
 };
 
 static const struct kind kinds[] = {
-	{ "f16", 1, 1, 2, 0, 0 },      { "f32", 0, 1, 4, 0, 0 },	{ "bf16", 30, 1, 2, 0, 0 },
-	{ "q8_0", 8, 32, 34, 1, 127 }, { "q4_0", 2, 32, 18, 1, 8 },	{ "q4_1", 3, 32, 20, 2, 7.5F },
-	{ "q5_0", 6, 32, 22, 1, 16 },  { "q5_1", 7, 32, 24, 2, 15.5F },
+	{ "f16", 1, 1, 2, 0, 0 },	  { "f32", 0, 1, 4, 0, 0 },	     { "bf16", 30, 1, 2, 0, 0 },
+	{ "q8_0", 8, 32, 34, 1, 127 },	  { "q4_0", 2, 32, 18, 1, 8 },	     { "q4_1", 3, 32, 20, 2, 7.5F },
+	{ "q5_0", 6, 32, 22, 1, 16 },	  { "q5_1", 7, 32, 24, 2, 15.5F },   { "q4_k", 12, 256, 144, 2, 472 },
+	{ "q5_k", 13, 256, 176, 2, 976 }, { "q6_k", 14, 256, 210, 1, 2400 },
 };
 
-enum { F32 = 0, F16 = 1, BF16 = 30 };
+enum { F32 = 0, F16 = 1, Q6_K = 14, BF16 = 30 };
 
 /* SplitMix64. */
 static uint64_t draw(uint64_t *state)
@@ -69,8 +70,8 @@ static void draw_block(const struct kind *k, float spread, uint64_t *state, uint
 		for (size_t i = 0; i < k->bytes; i++)
 			to[i] = (uint8_t)(draw(state) >> 56);
 		h = half(spread / k->largest);
-		memcpy(to, &h, sizeof(h));
-		h = half(-spread);
+		memcpy(to + (k->type == Q6_K ? 208 : 0), &h, sizeof(h));
+		h = half(k->block == 256 ? spread / 63 : -spread); /* the K types take off six bits times that */
 		if (k->halves == 2)
 			memcpy(to + sizeof(h), &h, sizeof(h));
 	}

@@ -1,6 +1,7 @@
 /* make_tiny OUT [TYPE [SEED [HEAD_SIZE]]]: writes a tiny random model for tests that need a file; see make_gguf.h. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "make_gguf.h"
 
@@ -9,12 +10,19 @@ int main(int argc, char **argv)
 	struct make_tiny how = { 0 };
 
 	if (argc < 2 || argc > 5) {
-		fprintf(stderr, "usage: make_tiny OUT [f32|f16|bf16|q8_0|q4_0|q4_1|q5_0|q5_1 [SEED [HEAD_SIZE]]]\n");
+		fprintf(stderr, "usage: make_tiny OUT "
+				"[f32|f16|bf16|q8_0|q4_0|q4_1|q5_0|q5_1|q4_k|q5_k|q6_k [SEED [HEAD_SIZE]]]
+");
 		return 2;
 	}
 	how.type = argc > 2 ? argv[2] : NULL;
+	if (how.type && strchr(how.type, 'k')) { /* superblocks */
+		how.head_size = 64;
+		how.ff = 256;
+	}
 	how.seed = argc > 3 ? strtoull(argv[3], NULL, 10) : 0;
-	how.head_size = argc > 4 ? (uint32_t)strtoul(argv[4], NULL, 10) : 0;
+	if (argc > 4)
+		how.head_size = (uint32_t)strtoul(argv[4], NULL, 10);
 	if (make_tiny_model(argv[1], &how) != 0) {
 		perror(argv[1]);
 		return 1;
