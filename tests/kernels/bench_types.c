@@ -17,7 +17,7 @@
 enum { MANY = 512, WIDEST = 4096, COPIES = 512, COLD = 128 << 20, STRETCH = 16 << 20, READ_PIECE = 256 << 10 };
 
 /* Spent on a shape. */
-enum { SECONDS = 10 };
+enum { SECONDS = 5 };
 
 static const enum dtype types[] = { DTYPE_Q4_0, DTYPE_Q4_1, DTYPE_Q5_0, DTYPE_Q5_1, DTYPE_Q8_0, DTYPE_Q4_K,
 				    DTYPE_Q5_K, DTYPE_Q6_K, DTYPE_F16,	DTYPE_BF16, DTYPE_F32 };
