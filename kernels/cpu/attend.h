@@ -23,6 +23,7 @@ struct looker {
 /* The page at hand, of one layer and KV head. A row of `values` has `stride` elements, whole vectors of them. */
 struct page_view {
 	const void *keys, *values;
+	const void *next; /* keys of the page that comes after it */
 	bool half;
 	size_t stride;
 };
@@ -33,33 +34,33 @@ INLINE struct v16 load_element(const void *p, size_t at, bool half)
 }
 
 /*
- * A pass over a page reads a part of each row, which the hardware does not foresee well: asks for the rows that come
- * FETCH_ROWS later, whole. Pages that were turned into F32 lie in a near cache already.
+ * A page's keys and values of a KV head are a few KiB apart from all others, too little for the hardware to foresee what
+ * comes: while keys are read the values are asked for, and while values are read the keys of the next page. Each of
+ * `steps` asks for its share. Pages that were turned into F32 lie in a near cache already.
  */
-enum { FETCH_ROWS = 12 };
-
-INLINE void fetch_ahead(const void *p, size_t at, size_t width, bool half)
+INLINE void fetch_share(const void *next, size_t dims, size_t step, size_t steps, bool half)
 {
-	const char *row = (const char *)p + 2 * (at + FETCH_ROWS * width);
+	const size_t share = dims * PAGE_TOKENS * 2 / steps;
 
 	if (!half)
 		return;
-	__builtin_prefetch(row);
-	__builtin_prefetch(row + 64);
+	for (size_t at = 0; at < share; at += 64)
+		__builtin_prefetch((const char *)next + step * share + at);
 }
 
-INLINE void scores_of(const float *const *q, float *const *s, size_t queries, size_t dims, const void *keys, bool half,
-		      size_t token)
+INLINE void scores_of(const float *const *q, float *const *s, size_t queries, size_t dims, const struct page_view *v,
+		      bool half, size_t token)
 {
+	const size_t passes = PAGE_TOKENS / (ATTEND_V * LANES), pass = token / (ATTEND_V * LANES);
 	struct v16 acc[ATTEND_Q][ATTEND_V];
 
 	foreach (i, queries)
 		foreach (j, ATTEND_V)
 			acc[i][j] = v16_set1(0);
 	for (size_t d = 0; d < dims; d++) {
-		fetch_ahead(keys, d * PAGE_TOKENS, PAGE_TOKENS, half);
+		fetch_share(v->values, dims, pass * dims + d, passes * dims, half);
 		foreach (j, ATTEND_V) {
-			struct v16 k = load_element(keys, d * PAGE_TOKENS + token + j * LANES, half);
+			struct v16 k = load_element(v->keys, d * PAGE_TOKENS + token + j * LANES, half);
 
 			foreach (i, queries)
 				acc[i][j] = v16_fma(v16_set1(q[i][d]), k, acc[i][j]);
@@ -74,13 +75,14 @@ INLINE void scores_of(const float *const *q, float *const *s, size_t queries, si
 INLINE void values_of(const float *const *p, float *const *o, size_t queries, size_t vectors, const struct page_view *v,
 		      bool half, size_t dim, size_t from, size_t to)
 {
+	const size_t passes = v->stride / (vectors * LANES);
 	struct v16 acc[ATTEND_Q][ATTEND_V];
 
 	foreach (i, queries)
 		foreach (j, vectors)
 			acc[i][j] = v16_load(o[i] + dim + j * LANES);
 	for (size_t t = from; t < to; t++) {
-		fetch_ahead(v->values, t * v->stride, v->stride, half);
+		fetch_share(v->next, v->stride, t * passes + dim / (vectors * LANES), PAGE_TOKENS * passes, half);
 		foreach (j, vectors) {
 			struct v16 x = load_element(v->values, t * v->stride + dim + j * LANES, half);
 
@@ -119,7 +121,7 @@ INLINE void scores_some(const struct looker *l, size_t n, struct attend_scratch 
 		hi = (size_t)l[i].sees.hi > hi ? (size_t)l[i].sees.hi : hi;
 	}
 	for (size_t t = lo / (ATTEND_V * LANES) * (ATTEND_V * LANES); t < hi; t += ATTEND_V * LANES)
-		scores_of(q, to, n, dims, v->keys, half, t);
+		scores_of(q, to, n, dims, v, half, t);
 }
 
 /* Values of up to ATTEND_Q queries: together where all see, else each alone, so that nobody reads what it must not. */
@@ -257,13 +259,13 @@ enum { CONVERT_FROM = 3 * ATTEND_Q };
 /* The page for n lookers: where it lies, or converted in the scratch when many look or its rows are no whole vectors.
  */
 static void view_page(const struct looker *l, size_t n, struct attend_scratch *s, size_t head_size, const uint8_t *keys,
-		      const uint8_t *values, enum dtype type, struct page_view *ret)
+		      const uint8_t *values, const uint8_t *next, enum dtype type, struct page_view *ret)
 {
 	size_t padded = round_lanes(head_size), element = type == DTYPE_F32 ? 4 : 2;
 	int64_t lo = PAGE_TOKENS, hi = 0;
 	bool half = type == DTYPE_F16;
 
-	*ret = (struct page_view){ keys, values, half, head_size };
+	*ret = (struct page_view){ keys, values, next, half, head_size };
 	if (padded == head_size && (!half || n < CONVERT_FROM))
 		return;
 	for (size_t i = 0; i < n; i++) {
@@ -277,7 +279,7 @@ static void view_page(const struct looker *l, size_t n, struct attend_scratch *s
 		memset(to + head_size, 0, (padded - head_size) * sizeof(float));
 	}
 	to_floats(keys, head_size * PAGE_TOKENS, half, s->k);
-	*ret = (struct page_view){ s->k, s->v, false, padded };
+	*ret = (struct page_view){ s->k, s->v, next, false, padded };
 }
 
 /* What merging does to up to LANES results and to the pages' that are merged into them. */
@@ -464,7 +466,7 @@ static void attend_page(const struct attend_part *p, int run, int64_t page, stru
 	struct looker lookers[QUERIES];
 	struct page_view view;
 	const struct page_table *table = &op->rows[p->row].tables[run];
-	const uint8_t *keys, *values;
+	const uint8_t *keys, *values, *next;
 	bool more = page + 1 < p->pages.first[run] + p->pages.count[run];
 
 	for (size_t i = 0; i < p->queries; i++) {
@@ -479,11 +481,11 @@ static void attend_page(const struct attend_part *p, int run, int64_t page, stru
 		clear_partials(s->page, p->queries);
 	keys = page_keys(table, page, op->pages, op->layer, p->kv_head);
 	values = keys + page_values(op->pages);
+	next = page_keys(table, page + more, op->pages, op->layer, p->kv_head);
 	if (op->pages->type == DTYPE_Q8_0) {
-		look_q8(lookers, n, s, size, keys, values,
-			page_keys(table, page + more, op->pages, op->layer, p->kv_head));
+		look_q8(lookers, n, s, size, keys, values, next);
 	} else {
-		view_page(lookers, n, s, size, keys, values, op->pages->type, &view);
+		view_page(lookers, n, s, size, keys, values, next, op->pages->type, &view);
 		(view.half ? look_f16 : look_f32)(lookers, n, s, size, &view);
 	}
 	merge_all(s->span, s->span_o, s->page, s->page_o, p->queries, round_lanes(size));
