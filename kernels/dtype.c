@@ -145,7 +145,7 @@ static void read_six(const uint8_t *low, const uint8_t *high, uint8_t *q)
 	}
 }
 
-void superblock_read(enum dtype type, const uint8_t *src, struct superblock *ret)
+void dtype_superblock(enum dtype type, const uint8_t *src, struct superblock *ret)
 {
 	if (type == DTYPE_Q6_K) {
 		read_six(src, src + 128, ret->q);
@@ -159,7 +159,7 @@ void superblock_read(enum dtype type, const uint8_t *src, struct superblock *ret
 	read_four_or_five(type == DTYPE_Q5_K ? src + 16 : NULL, src + (type == DTYPE_Q5_K ? 48 : 16), ret->q);
 }
 
-void superblock_to_f32(enum dtype type, const struct superblock *s, float *dst)
+void dtype_superblock_to_f32(enum dtype type, const struct superblock *s, float *dst)
 {
 	const float d = f16_to_f32(s->d), dmin = type == DTYPE_Q6_K ? 0 : f16_to_f32(s->dmin);
 
@@ -176,8 +176,8 @@ static void from_superblocks(enum dtype type, const uint8_t *src, size_t cols, f
 	struct superblock s;
 
 	for (size_t b = 0; b < cols / SUPERBLOCK; b++, src += bytes, dst += SUPERBLOCK) {
-		superblock_read(type, src, &s);
-		superblock_to_f32(type, &s, dst);
+		dtype_superblock(type, src, &s);
+		dtype_superblock_to_f32(type, &s, dst);
 	}
 }
 

@@ -1,6 +1,6 @@
 /*
- * Half-precision numbers in plain C: the same bits as the F16C instructions, NaNs made quiet with their payload kept; and
- * the superblocks of the K types in plain numbers. For the rooms of kernels/ only; the public half of dtype.c is in
+ * Half-precision numbers in plain C: the same bits as the F16C instructions, NaNs made quiet with their payload kept;
+ * and the superblocks of the K types in plain numbers. For the rooms of kernels/ only; the public half of dtype.c is in
  * kernels.h.
  */
 #ifndef KERNELS_DTYPE_H
@@ -74,7 +74,7 @@ struct superblock {
 	uint8_t q[SUPERBLOCK];
 };
 
-void superblock_read(enum dtype type, const uint8_t *src, struct superblock *ret);
-void superblock_to_f32(enum dtype type, const struct superblock *s, float *dst);
+void dtype_superblock(enum dtype type, const uint8_t *src, struct superblock *ret);
+void dtype_superblock_to_f32(enum dtype type, const struct superblock *s, float *dst);
 
 #endif

@@ -105,9 +105,10 @@ static inline size_t word_place(size_t c)
  *
  * The K types have superblocks of SUPER blocks: first what the blocks share, then their quants, as above.
  *
- *	Q4_K, Q5_K: d[LANES] f16, -dmin[LANES] f16, then the scales and minima of 6 bits, numbered as they are unpacked,
- *	[scale, minimum][SUPER][LANES], in three vectors of 64 bytes: byte i of vector 0 has the low four bits of numbers
- *	i and 64 + i, vector 1 those of 128 + i and 192 + i, vector 2 the high two of all four, from the lowest bits up,
+ *	Q4_K, Q5_K: d[LANES] f16, -dmin[LANES] f16, then the scales and minima of 6 bits, numbered as they are
+ *	unpacked, [scale, minimum][SUPER][LANES], in three vectors of 64 bytes: byte i of vector 0 has the low four
+ *	bits of numbers i and 64 + i, vector 1 those of 128 + i and 192 + i, vector 2 the high two of all four, from
+ *	the lowest bits up,
  *	Q6_K: d[LANES] f16, then scales of 8 bits, [SUPER][columns 0..15, 16..31][LANES],
  *	6 bits: before the nibbles 2 vectors of 64 bytes, byte r*4+c of vector v, for j = 2v + p: bits 2p and 2p + 1
  *	column 4j+c of row r, bits 4 + 2p and 5 + 2p column 16+4j+c.

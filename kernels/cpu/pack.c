@@ -110,7 +110,7 @@ static void pack_superblock(const struct layout *l, const uint8_t *src, size_t l
 {
 	struct superblock s;
 
-	superblock_read(l->type, src, &s);
+	dtype_superblock(l->type, src, &s);
 	memcpy(dst + 2 * lane, &s.d, 2);
 	dst += 2 * LANES;
 	if (l->min) {
@@ -239,7 +239,7 @@ void pack_row_to_f32(const struct weight *w, size_t row, float *y)
 	for (size_t c = 0; c < w->cols; c += info->block, src += block_bytes) {
 		if (type_is_super(w->type)) {
 			unpack_superblock(l, src, lane, &s);
-			superblock_to_f32(w->type, &s, y + c);
+			dtype_superblock_to_f32(w->type, &s, y + c);
 			continue;
 		}
 		if (l)

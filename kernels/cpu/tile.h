@@ -5,8 +5,8 @@
  *	acc = fma(d_w * d_x, whole-number product of the block, acc), then for types with a minimum
  *	acc = fma(m_w, d_x * sum of q, acc)
  *
- * d_w and m_w of Q4_K and Q5_K are the products of a half and six bits, rounded once; the scales of Q6_K are part of the
- * whole numbers.
+ * d_w and m_w of Q4_K and Q5_K are the products of a half and six bits, rounded once; the scales of Q6_K are part of
+ * the whole numbers.
  *
  * and for F32, F16 and BF16 acc = fma(x, w, acc), column by column. Included like rows.h.
  */

@@ -12,7 +12,7 @@
 #include "kit.h"
 
 /*
- * Copies of a weight have COLD bytes together, several times the last cache. A call is timed alone, and the best counts.
+ * Copies of a weight have COLD bytes together, several times the last cache. A call is timed alone, the best counts.
  */
 enum { MANY = 512, WIDEST = 4096, COPIES = 512, COLD = 128 << 20, STRETCH = 16 << 20, READ_PIECE = 256 << 10 };
 

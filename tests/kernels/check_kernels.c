@@ -42,8 +42,8 @@ static bool is_super(enum dtype type)
 }
 
 /*
- * Activations as the fast backends see them in one plane: blocks of 32 in 8 bits. Where a number lies so near the middle
- * of two that F32 may take the other, `doubt` is their distance, else 0.
+ * Activations as the fast backends see them in one plane: blocks of 32 in 8 bits. Where a number lies so near the
+ * middle of two that F32 may take the other, `doubt` is their distance, else 0.
  */
 static void quantize(float *x, size_t n, float *doubt)
 {
