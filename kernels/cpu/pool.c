@@ -1,8 +1,11 @@
 /*
- * The workers. All agreement is in one 64-bit word, `ticket`: how many pieces the run has (upper half) and how many are
- * taken (lower half). A piece is taken by compare-and-swap on the whole word, so a worker that comes late from a run
- * that is over can neither take a piece twice nor read a run's arguments while they change: they change only when all
- * pieces are done, and a piece that was taken is not done.
+ * The workers. Each begins with a share of the pieces, which follow each other, as what they read does in memory: then
+ * the hardware fetches ahead from one to the next. It takes them from the front; who has none left takes from the back
+ * of another's. A share is one 64-bit word: its first piece (lower half) and the one behind its last (upper half). A
+ * piece is taken by compare-and-swap on the whole word, so a worker that comes late from a run that is over can neither
+ * take a piece twice nor read a run's arguments while they change: they change only when all pieces are done, and a
+ * piece that was taken is not done. Words of different workers lie in different cache lines, and what is done is told
+ * once by each: threads that are busy do not disturb one another.
  *
  * Between the operations of a step there are microseconds, so whoever waits spins for a moment; between steps there may
  * be hours, so then it sleeps on a futex.
@@ -31,6 +34,7 @@
 enum { SPIN_NS = 60000, SPIN_LOOKS = 32 };
 
 struct worker {
+	_Alignas(64) _Atomic uint64_t share;
 	struct pool *pool;
 	pthread_t thread;
 	int index;
@@ -41,7 +45,7 @@ struct pool {
 	bool pin, caller_bound;
 	void (*fn)(void *arg, size_t piece, int worker);
 	void *arg;
-	_Alignas(64) _Atomic uint64_t ticket;
+	uint32_t pieces;
 	_Alignas(64) _Atomic uint32_t done; /* pieces of this run that are finished */
 	_Atomic uint32_t caller_asleep;
 	_Alignas(64) _Atomic uint32_t epoch; /* runs started; the workers' futex */
@@ -93,47 +97,60 @@ static bool spin_more(struct spin *s)
 	return now_ns() < s->until;
 }
 
-/* Takes pieces until none is left. */
-static void take_pieces(struct pool *p, int worker)
+static uint64_t share_of(uint32_t first, uint32_t end)
 {
-	uint64_t t = atomic_load_explicit(&p->ticket, memory_order_acquire);
-	uint32_t finished;
+	return (uint64_t)end << 32 | first;
+}
 
-	while ((uint32_t)t < t >> 32) {
-		if (!atomic_compare_exchange_weak_explicit(&p->ticket, &t, t + 1, memory_order_acq_rel,
-							   memory_order_acquire))
-			continue;
-		p->fn(p->arg, (uint32_t)t, worker);
-		finished = atomic_fetch_add(&p->done, 1) + 1;
-		if (finished == t >> 32 && atomic_load(&p->caller_asleep))
-			futex_wake(&p->done);
-		t = atomic_load_explicit(&p->ticket, memory_order_acquire);
+/* Takes a piece of a share, from the front or the back; false when there is none. */
+static bool take(_Atomic uint64_t *share, bool front, uint32_t *piece)
+{
+	uint64_t t = atomic_load_explicit(share, memory_order_acquire), left;
+
+	for (;;) {
+		uint32_t first = (uint32_t)t, end = (uint32_t)(t >> 32);
+
+		if (first >= end)
+			return false;
+		*piece = front ? first : end - 1;
+		left = front ? share_of(first + 1, end) : share_of(first, end - 1);
+		if (atomic_compare_exchange_weak_explicit(share, &t, left, memory_order_acq_rel, memory_order_acquire))
+			return true;
 	}
 }
 
-static bool work_left(struct pool *p)
+/* Takes pieces until none is left: the worker's own, then the others'. */
+static void take_pieces(struct pool *p, int worker)
 {
-	uint64_t t = atomic_load_explicit(&p->ticket, memory_order_acquire);
+	uint32_t count = 0, piece;
 
-	return (uint32_t)t < t >> 32 || atomic_load_explicit(&p->stop, memory_order_relaxed);
+	for (int i = 0; i < p->threads; i++) {
+		struct worker *from = &p->worker[(worker + i) % p->threads];
+
+		for (; take(&from->share, i == 0, &piece); count++)
+			p->fn(p->arg, piece, worker);
+	}
+	/* A run whose piece was taken is not over before this: p->pieces is still its. */
+	if (count > 0 && atomic_fetch_add(&p->done, count) + count == p->pieces && atomic_load(&p->caller_asleep))
+		futex_wake(&p->done);
 }
 
-static void wait_for_work(struct pool *p)
+/* Waits for a run after the one that was seen last, or the end. */
+static void wait_for_work(struct pool *p, uint32_t *seen)
 {
 	struct spin s = { 0, 0 };
+	uint32_t now;
 
-	while (!work_left(p)) {
-		uint32_t seen;
-
+	while ((now = atomic_load_explicit(&p->epoch, memory_order_acquire)) == *seen) {
 		if (spin_more(&s))
 			continue;
 		atomic_fetch_add(&p->asleep, 1);
-		seen = atomic_load(&p->epoch);
-		if (!work_left(p))
-			futex_wait(&p->epoch, seen);
+		if (atomic_load(&p->epoch) == *seen)
+			futex_wait(&p->epoch, *seen);
 		atomic_fetch_sub(&p->asleep, 1);
 		s = (struct spin){ 0, 0 };
 	}
+	*seen = now;
 }
 
 static void wait_for_done(struct pool *p, uint32_t pieces)
@@ -175,11 +192,12 @@ static void *work(void *arg)
 {
 	struct worker *w = arg;
 	struct pool *p = w->pool;
+	uint32_t seen = 0;
 
 	if (p->pin)
 		bind_to_core(w->index);
 	for (;;) {
-		wait_for_work(p);
+		wait_for_work(p, &seen);
 		if (atomic_load(&p->stop))
 			return NULL;
 		take_pieces(p, w->index);
@@ -195,7 +213,8 @@ static int start_workers(struct pool *p, int threads, struct err *e)
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	for (int i = 1; i < threads && rc == 0; i++) {
-		p->worker[i] = (struct worker){ .pool = p, .index = i };
+		p->worker[i].pool = p;
+		p->worker[i].index = i;
 		rc = pthread_create(&p->worker[i].thread, NULL, work, &p->worker[i]);
 		if (rc == 0)
 			p->threads = i + 1;
@@ -261,8 +280,12 @@ void pool_run(struct pool *p, void (*fn)(void *arg, size_t piece, int worker), v
 	}
 	p->fn = fn;
 	p->arg = arg;
+	p->pieces = (uint32_t)pieces;
 	atomic_store(&p->done, 0);
-	atomic_store(&p->ticket, (uint64_t)pieces << 32);
+	for (size_t i = 0, n = (size_t)p->threads; i < n; i++)
+		atomic_store_explicit(&p->worker[i].share,
+				      share_of((uint32_t)(pieces * i / n), (uint32_t)(pieces * (i + 1) / n)),
+				      memory_order_release);
 	atomic_fetch_add(&p->epoch, 1);
 	if (atomic_load(&p->asleep))
 		futex_wake(&p->epoch);

@@ -1,8 +1,9 @@
 /*
  * Worker threads for the pieces of one operation.
  *
- * Pieces are taken from a shared counter, by the caller too, so a core that the system takes away for a moment delays
- * one piece and not a fixed share of the work; a worker that sleeps through a whole operation is not waited for.
+ * Each thread, the caller too, takes pieces of a share of its own, and then of the others', so a core that the system
+ * takes away for a moment delays one piece and not a fixed share of the work; a worker that sleeps through a whole
+ * operation is not waited for.
  */
 #ifndef CPU_POOL_H
 #define CPU_POOL_H
@@ -27,8 +28,8 @@ void pool_free(struct pool *p); /* NULL is fine */
 int pool_threads(const struct pool *p);
 
 /*
- * Calls fn(arg, piece, worker) for each piece < pieces, in ascending order of start, worker < pool_threads(); returns
- * when all are done. One caller at a time, and never from inside fn.
+ * Calls fn(arg, piece, worker) for each piece < pieces, in any order, worker < pool_threads(); returns when all are
+ * done. One caller at a time, and never from inside fn.
  */
 void pool_run(struct pool *p, void (*fn)(void *arg, size_t piece, int worker), void *arg, size_t pieces);
 
