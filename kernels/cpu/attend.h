@@ -407,14 +407,20 @@ static void merge_spans(const float *partials, size_t spans, size_t stride, size
 	finish(&all, o, head_size, y);
 }
 
+/* Queries of all KV heads of the part. */
+INLINE size_t part_queries(const struct attend_part *p)
+{
+	return p->kv_heads * p->queries;
+}
+
 /* Query i of the part: its row, and the head. */
 INLINE const struct row *part_row(const struct attend_part *p, size_t i, size_t *row, size_t *head)
 {
 	const struct head_shape *h = p->op->shape;
-	size_t ratio = h->heads / h->kv_heads, q = p->query + i;
+	size_t ratio = h->heads / h->kv_heads, q = p->query + i % p->queries;
 
 	*row = p->row + q / ratio;
-	*head = p->kv_head * ratio + q % ratio;
+	*head = (p->kv_head + i / p->queries) * ratio + q % ratio;
 	return &p->op->rows[*row];
 }
 
@@ -424,7 +430,7 @@ static void rotate_queries(const struct attend_part *p, int run, struct attend_s
 	const struct head_shape *h = p->op->shape;
 	size_t row, head, width = (h->heads + 2 * h->kv_heads) * h->head_size;
 
-	for (size_t i = 0; i < p->queries; i++) {
+	for (size_t i = 0; i < part_queries(p); i++) {
 		const struct row *r = part_row(p, i, &row, &head);
 		float *q = s->q + i * h->head_size;
 
@@ -443,7 +449,7 @@ static void keep_partials(const struct attend_part *p, size_t span, const struct
 {
 	size_t padded = round_lanes(p->op->shape->head_size);
 
-	for (size_t i = 0; i < p->queries; i++) {
+	for (size_t i = 0; i < part_queries(p); i++) {
 		float *to = p->partials + (i * p->partial_spans + span) * p->partial_stride;
 
 		to[0] = s->span[i].max;
@@ -459,36 +465,50 @@ static void clear_partials(struct partial *p, size_t n)
 		p[i] = (struct partial){ -INFINITY, 0 };
 }
 
-static void attend_page(const struct attend_part *p, int run, int64_t page, struct attend_scratch *s)
+/* A page's keys and values of one KV head, the h-th of the part; `next`: the keys that come after it. */
+static void attend_head(const struct attend_part *p, int run, int64_t page, size_t h, const uint8_t *next,
+			struct attend_scratch *s)
 {
 	const struct attend *op = p->op;
-	size_t row, head, n = 0, size = op->shape->head_size;
+	const size_t first = h * p->queries, size = op->shape->head_size;
+	const struct page_table *table = &op->rows[p->row].tables[run];
+	const uint8_t *keys = page_keys(table, page, op->pages, op->layer, p->kv_head + h);
+	const uint8_t *values = keys + page_values(op->pages);
 	struct looker lookers[QUERIES];
 	struct page_view view;
-	const struct page_table *table = &op->rows[p->row].tables[run];
-	const uint8_t *keys, *values, *next;
-	bool more = page + 1 < p->pages.first[run] + p->pages.count[run];
+	size_t row, head, n = 0;
 
-	for (size_t i = 0; i < p->queries; i++) {
+	for (size_t i = first; i < first + p->queries; i++) {
 		struct looker l = { i, sees_page(part_row(p, i, &row, &head), run, page) };
 
 		if (l.sees.lo < l.sees.hi)
 			lookers[n++] = l;
 	}
+	if (n < p->queries)
+		clear_partials(s->page + first, p->queries);
 	if (n == 0)
 		return;
-	if (n < p->queries)
-		clear_partials(s->page, p->queries);
-	keys = page_keys(table, page, op->pages, op->layer, p->kv_head);
-	values = keys + page_values(op->pages);
-	next = page_keys(table, page + more, op->pages, op->layer, p->kv_head);
 	if (op->pages->type == DTYPE_Q8_0) {
 		look_q8(lookers, n, s, size, keys, values, next);
-	} else {
-		view_page(lookers, n, s, size, keys, values, next, op->pages->type, &view);
-		(view.half ? look_f16 : look_f32)(lookers, n, s, size, &view);
+		return;
 	}
-	merge_all(s->span, s->span_o, s->page, s->page_o, p->queries, round_lanes(size));
+	view_page(lookers, n, s, size, keys, values, next, op->pages->type, &view);
+	(view.half ? look_f16 : look_f32)(lookers, n, s, size, &view);
+}
+
+static void attend_page(const struct attend_part *p, int run, int64_t page, struct attend_scratch *s)
+{
+	const struct attend *op = p->op;
+	const struct page_table *table = &op->rows[p->row].tables[run];
+	const bool more = page + 1 < p->pages.first[run] + p->pages.count[run];
+
+	for (size_t h = 0; h < p->kv_heads; h++) {
+		const bool last = h + 1 == p->kv_heads;
+		const size_t head = p->kv_head + (last ? 0 : h + 1);
+
+		attend_head(p, run, page, h, page_keys(table, page + (last && more), op->pages, op->layer, head), s);
+	}
+	merge_all(s->span, s->span_o, s->page, s->page_o, part_queries(p), round_lanes(op->shape->head_size));
 }
 
 /* The pages of a span, `number` in its run, that any of the queries sees. */
@@ -496,7 +516,7 @@ static void attend_span(const struct attend_part *p, int run, int64_t number, st
 {
 	int64_t first = p->pages.first[run], past = first + p->pages.count[run];
 
-	clear_partials(s->span, p->queries);
+	clear_partials(s->span, part_queries(p));
 	for (int64_t page = number * SPAN; page < (number + 1) * SPAN; page++)
 		if (page >= first && page < past)
 			attend_page(p, run, page, s);
@@ -507,7 +527,7 @@ static void finish_part(const struct attend_part *p, struct attend_scratch *s)
 	const struct head_shape *h = p->op->shape;
 	size_t padded = round_lanes(h->head_size), row, head;
 
-	for (size_t i = 0; i < p->queries; i++) {
+	for (size_t i = 0; i < part_queries(p); i++) {
 		part_row(p, i, &row, &head);
 		if (s->merged[i].sum == 0.0f)
 			memset(s->o + i * padded, 0, padded * sizeof(*s->o));
@@ -521,7 +541,7 @@ static void attend_part(const struct attend_part *p, struct attend_scratch *s)
 {
 	size_t padded = round_lanes(p->op->shape->head_size), end = p->span + p->span_count, first = 0;
 
-	clear_partials(s->merged, p->queries);
+	clear_partials(s->merged, part_queries(p));
 	for (int run = 0; run < RUNS; run++) {
 		size_t spans = list_spans(&p->pages, run), past = first + spans;
 
@@ -532,7 +552,7 @@ static void attend_part(const struct attend_part *p, struct attend_scratch *s)
 			if (p->partials)
 				keep_partials(p, i, s);
 			else
-				merge_all(s->merged, s->o, s->span, s->span_o, p->queries, padded);
+				merge_all(s->merged, s->o, s->span, s->span_o, part_queries(p), padded);
 		}
 		first = past;
 	}

@@ -206,14 +206,14 @@ static inline size_t list_spans(const struct page_list *l, int run)
 }
 
 /*
- * A piece of attention: queries of one KV head and one conversation, on a stretch of the spans that any of them sees.
- * Query i of the rows from `row` on is head kv_head * (heads / kv_heads) + i % (heads / kv_heads) of row row + i /
- * that.
+ * A piece of attention: queries of one KV head, or of some that follow each other, and of one conversation, on a
+ * stretch of the spans that any of them sees. Query i of a KV head and the rows from `row` on is head
+ * kv_head * ratio + i % ratio of row row + i / ratio, where ratio is heads / kv_heads.
  */
 struct attend_part {
 	const struct attend *op;
-	size_t row, kv_head;
-	size_t query, queries;	 /* counted from `row`'s first of this KV head */
+	size_t row, kv_head, kv_heads;
+	size_t query, queries;	 /* of each KV head, counted from `row`'s first; kv_heads * queries <= QUERIES */
 	struct page_list pages;	 /* all that the queries see */
 	size_t span, span_count; /* the stretch */
 	/*

@@ -11,12 +11,16 @@
 /* Spans of a piece at most, when they are split. */
 enum { PIECE_SPANS = 2 };
 
+/* Spans for each thread, from which on a piece takes all KV heads. */
+enum { MANY_SPANS = 6 };
+
 struct attend_run {
 	const struct device *d;
 	const struct attend *op;
 	size_t tiles;
 	size_t ratio;  /* heads that share a KV head */
 	size_t spans;  /* a piece; 0: all, not split */
+	size_t heads;  /* KV heads a piece: 1, or where spans are many all of them, which lie side by side in a page */
 	size_t stride; /* floats of a span's result for a query */
 };
 
@@ -69,7 +73,7 @@ static size_t number_pieces(const struct attend_run *r)
 
 	for (size_t i = 0; i < r->tiles; i++) {
 		r->d->tiles[i].piece = pieces;
-		pieces += kv_heads * (r->spans ? divide_up(r->d->tiles[i].span_count, r->spans) : 1);
+		pieces += kv_heads / r->heads * (r->spans ? divide_up(r->d->tiles[i].span_count, r->spans) : 1);
 	}
 	return pieces;
 }
@@ -78,6 +82,7 @@ static size_t number_pieces(const struct attend_run *r)
 static void plan_spans(struct attend_run *r)
 {
 	size_t kv_heads = r->op->shape->kv_heads, threads = (size_t)pool_threads(r->d->pool), spans = 0, floats = 0;
+	size_t rows = 0;
 
 	if (threads == 1 || r->tiles * kv_heads >= 4 * threads)
 		return;
@@ -86,11 +91,14 @@ static void plan_spans(struct attend_run *r)
 
 		t->partials = floats;
 		floats += t->rows * r->ratio * kv_heads * t->span_count * r->stride;
-		spans += t->span_count * kv_heads;
+		spans += t->span_count;
+		rows = t->rows > rows ? t->rows : rows;
 	}
-	if (spans < 2 || floats > PARTIAL_FLOATS)
+	if (spans * kv_heads < 2 || floats > PARTIAL_FLOATS)
 		return;
-	r->spans = spans / (threads * 8);
+	if (spans >= MANY_SPANS * threads && rows * r->ratio * kv_heads <= QUERIES)
+		r->heads = kv_heads;
+	r->spans = spans * (kv_heads / r->heads) / (threads * 8);
 	r->spans = r->spans < 1 ? 1 : r->spans > PIECE_SPANS ? PIECE_SPANS : r->spans;
 }
 
@@ -123,7 +131,8 @@ static void attend_piece(void *arg, size_t piece, int worker)
 	size_t cuts = r->spans ? divide_up(t->span_count, r->spans) : 1, queries = t->rows * r->ratio;
 	struct attend_part p = { .op = r->op,
 				 .row = t->row,
-				 .kv_head = (piece - t->piece) / cuts,
+				 .kv_head = (piece - t->piece) / cuts * r->heads,
+				 .kv_heads = r->heads,
 				 .pages = t->pages,
 				 .span = (piece - t->piece) % cuts * r->spans,
 				 .span_count = t->span_count,
@@ -140,30 +149,33 @@ static void attend_piece(void *arg, size_t piece, int worker)
 	}
 }
 
-static void merge_tile(const struct attend_run *r, const struct attend_tile *t)
+/* A piece of merging is a head of a row. */
+static void merge_piece(void *arg, size_t piece, int worker)
 {
+	const struct attend_run *r = arg;
 	const struct head_shape *h = r->op->shape;
+	const struct attend_tile *t = r->d->tiles;
+	const size_t at = piece / h->heads, head = piece % h->heads;
 
-	for (size_t i = 0; i < t->rows * h->heads; i++) {
-		size_t row = i / h->heads, head = i % h->heads, query = row * r->ratio + head % r->ratio;
-		const float *from = tile_partials(r, t, head / r->ratio) + query * t->span_count * r->stride;
-
-		r->d->isa->merge(from, t->span_count, r->stride, h->head_size,
-				 r->op->sinks ? r->op->sinks + head : NULL,
-				 r->op->y + ((t->row + row) * h->heads + head) * h->head_size);
-	}
+	(void)worker;
+	while (at >= t->row + t->rows)
+		t++;
+	r->d->isa->merge(tile_partials(r, t, head / r->ratio) +
+				 ((at - t->row) * r->ratio + head % r->ratio) * t->span_count * r->stride,
+			 t->span_count, r->stride, h->head_size, r->op->sinks ? r->op->sinks + head : NULL,
+			 r->op->y + piece * h->head_size);
 }
 
 void fast_attend(struct device *d, const struct attend *op)
 {
 	const struct head_shape *h = op->shape;
-	struct attend_run r = { .d = d, .op = op, .ratio = h->heads / h->kv_heads };
+	struct attend_run r = { .d = d, .op = op, .ratio = h->heads / h->kv_heads, .heads = 1 };
 
 	assert(op->n <= d->max_rows && h->head_size <= HEAD_SIZE_MAX && h->heads % h->kv_heads == 0);
 	r.stride = PARTIAL_VALUES + round_lanes(h->head_size);
 	r.tiles = make_tiles(op, r.ratio, d->tiles);
 	plan_spans(&r);
 	pool_run(d->pool, attend_piece, &r, number_pieces(&r));
-	for (size_t i = 0; r.spans && i < r.tiles; i++)
-		merge_tile(&r, &d->tiles[i]);
+	if (r.spans)
+		pool_run(d->pool, merge_piece, &r, op->n * h->heads);
 }
