@@ -34,8 +34,8 @@ INLINE struct v16 load_element(const void *p, size_t at, bool half)
 }
 
 /*
- * A page's keys and values of a KV head are a few KiB apart from all others, too little for the hardware to foresee what
- * comes: while keys are read the values are asked for, and while values are read the keys of the next page. Each of
+ * A page's keys and values of a KV head are a few KiB apart from all others, too little for the hardware to foresee
+ * what comes: while keys are read the values are asked for, and while values are read the keys that come next. Each of
  * `steps` asks for its share. Pages that were turned into F32 lie in a near cache already.
  */
 INLINE void fetch_share(const void *next, size_t dims, size_t step, size_t steps, bool half)
