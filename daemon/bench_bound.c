@@ -62,7 +62,7 @@ int bench_limits(const struct bench *o, const struct model *m, struct limits *l,
 	if (r)
 		return r;
 	memory = o->bandwidth ? (double)o->bandwidth * 1e9 : found.read[ROOFLINE_MEMORY][1].best;
-	if (!l->before)
+	if (l->before == 0)
 		l->before = memory;
 	l->after = memory;
 	l->peak = fmax(l->peak, peak_for(o, m, &found));

@@ -39,6 +39,15 @@ INLINE const uint8_t *group_at(const struct tile *t, size_t g)
 	return t->w->data + (t->group + g) * t->w->group_bytes;
 }
 
+/* What lies AHEAD bytes behind a block is asked for: the hardware's own prefetch ends with a page. */
+enum { AHEAD = 2048 };
+
+INLINE void ask_ahead(const uint8_t *block, size_t bytes)
+{
+	for (size_t i = 0; i < bytes; i += 64)
+		__builtin_prefetch(block + AHEAD + i);
+}
+
 /*
  * Calls fn(..., row, rows) for as many of n rows at once as there are registers for, `most`, then for what is left of
  * them: `rows` is a constant in each call.

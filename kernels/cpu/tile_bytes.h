@@ -42,10 +42,13 @@ INLINE void group_bytes(enum dtype type, const struct tile *t, size_t g, size_t 
 		foreach (s, strips)
 			foreach (i, rows)
 				acc[s][i] = strip_set1(0);
-		for (size_t b = 0; b < blocks; b++)
+		for (size_t b = 0; b < blocks; b++) {
+			if (rows == 1)
+				ask_ahead(group + b * block_bytes, block_bytes);
 			foreach (s, strips)
 				block_product(type, group + b * block_bytes, lane + s * STRIP, x + b, blocks, rows,
 					      acc[s]);
+		}
 		foreach (s, strips)
 			foreach (i, rows)
 				strip_store(out[i] + lane + s * STRIP, acc[s][i]);

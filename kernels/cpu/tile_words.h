@@ -14,9 +14,6 @@
 /* Blocks of a panel (whole superblocks), and rows of activations from which on it pays to unpack to one. */
 enum { PANEL_BLOCKS = 16, PANEL_FROM = 4 };
 
-/* Bytes ahead of what one row meets that are asked for: the hardware's own prefetch ends with a page. */
-enum { AHEAD = 2048 };
-
 /* Quarters of a block, words of a quarter, and strips of a group. */
 enum { QUARTERS = 4, QUARTER_WORDS = 4, STRIPS = LANES / STRIP };
 
@@ -210,8 +207,7 @@ INLINE void group_words(enum dtype type, const struct tile *t, size_t g, size_t 
 	for (size_t b = 0; b < blocks; b++) {
 		struct place p = block_at(type, group, b);
 
-		for (size_t i = 0; i < 64 * (4 + high_bits(type)); i += 64)
-			__builtin_prefetch(p.quants + AHEAD + i);
+		ask_ahead(p.quants, 64 * (4 + high_bits(type)));
 		if ((type == DTYPE_Q4_K || type == DTYPE_Q5_K) && p.number == 0)
 			read_scales(p.head, &scales);
 		if (rows == 1)

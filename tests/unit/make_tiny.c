@@ -10,9 +10,9 @@ int main(int argc, char **argv)
 	struct make_tiny how = { 0 };
 
 	if (argc < 2 || argc > 5) {
-		fprintf(stderr, "usage: make_tiny OUT "
-				"[f32|f16|bf16|q8_0|q4_0|q4_1|q5_0|q5_1|q4_k|q5_k|q6_k [SEED [HEAD_SIZE]]]
-");
+		fprintf(stderr,
+			"usage: make_tiny OUT [TYPE [SEED [HEAD_SIZE]]], TYPE one of f32 f16 bf16 q8_0 q4_0 q4_1 "
+			"q5_0 q5_1 q4_k q5_k q6_k\n");
 		return 2;
 	}
 	how.type = argc > 2 ? argv[2] : NULL;
