@@ -268,7 +268,7 @@ struct device {
 	struct pool *pool;
 	size_t max_rows;
 	bool fast;	   /* activations in bytes, not words, but for the K types */
-	struct xbytes *xb; /* [max_rows][widest_bytes / BLOCK]; NULL until a weight wants it, like xw */
+	struct xbytes *xb; /* [max_rows][widest / BLOCK]; NULL until a weight wants it, like xw */
 	struct xwords *xw;
 	float *xf;	  /* [max_rows][widest], what became of the input of weights that are not blocked; or NULL */
 	struct xtile *xt; /* [max_rows / LANES, rounded up][widest / BLOCK]; NULL where the isa wants none */

@@ -4,6 +4,7 @@
  */
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cpu.h"
 
@@ -49,15 +50,16 @@ static bool takes_tiles(const struct device *d, size_t rows)
 	return d->isa->tiles && rows >= XTILE_FROM;
 }
 
-/* Gives *buffer at least `bytes` bytes; what was there is lost. */
-static int grow(void **buffer, size_t bytes, struct err *e)
+/* Replaces a buffer, whose pointer lies at `at`, by one of `bytes`; what was there is lost. */
+static int replace(void *at, size_t bytes, struct err *e)
 {
-	void *p = aligned_alloc(64, (bytes + 63) / 64 * 64);
+	void *old, *new = aligned_alloc(64, (bytes + 63) / 64 * 64);
 
-	if (!p)
+	if (!new)
 		return err_set(e, SINK_ENOMEM, "There is no memory for %zu bytes of activations.", bytes);
-	free(*buffer);
-	*buffer = p;
+	memcpy(&old, at, sizeof(old));
+	free(old);
+	memcpy(at, &new, sizeof(new));
 	return 0;
 }
 
@@ -65,24 +67,23 @@ static int grow(void **buffer, size_t bytes, struct err *e)
 static int widen(struct device *d, const struct tensor *t, struct err *e)
 {
 	const size_t widest = t->cols > d->widest ? t->cols : d->widest, rows = d->max_rows, blocks = widest / BLOCK;
-	const bool wider = widest > d->widest;
+	const bool wider = widest > d->widest, tiles = d->isa->tiles && type_is_blocked(t->type);
 	const struct {
-		void **buffer;
-		bool wanted;
+		void *at;
+		bool there, wanted;
 		size_t bytes;
 	} list[] = {
-		{ (void **)&d->row, true, (size_t)pool_threads(d->pool) * round_lanes(widest) * sizeof(*d->row) },
-		{ (void **)&d->xb, takes_bytes(d, t->type), rows * blocks * sizeof(*d->xb) },
-		{ (void **)&d->xw, takes_words(d, t->type), rows * blocks * sizeof(*d->xw) },
-		{ (void **)&d->xf, !type_is_blocked(t->type), rows * widest * sizeof(*d->xf) },
-		{ (void **)&d->xt, d->isa->tiles && type_is_blocked(t->type),
-		  divide_up(rows, LANES) * blocks * sizeof(*d->xt) },
+		{ &d->row, d->row, true, (size_t)pool_threads(d->pool) * round_lanes(widest) * sizeof(*d->row) },
+		{ &d->xb, d->xb, takes_bytes(d, t->type), rows * blocks * sizeof(*d->xb) },
+		{ &d->xw, d->xw, takes_words(d, t->type), rows * blocks * sizeof(*d->xw) },
+		{ &d->xf, d->xf, !type_is_blocked(t->type), rows * widest * sizeof(*d->xf) },
+		{ &d->xt, d->xt, tiles, divide_up(rows, LANES) * blocks * sizeof(*d->xt) },
 	};
 	int rc = 0;
 
 	for (size_t i = 0; rc == 0 && i < sizeof(list) / sizeof(list[0]); i++)
-		if (*list[i].buffer ? wider : list[i].wanted)
-			rc = grow(list[i].buffer, list[i].bytes, e);
+		if (list[i].there ? wider : list[i].wanted)
+			rc = replace(list[i].at, list[i].bytes, e);
 	if (rc == 0)
 		d->widest = widest;
 	return rc;
