@@ -304,9 +304,9 @@ static int check(struct bench *o, const struct verb *v, struct err *e)
 	if (strcmp(o->positions, "cache") != 0 && strcmp(o->positions, "text") != 0)
 		return err_set(e, SINK_EINVAL, "--positions takes cache or text, not \"%s\".", o->positions);
 	set_usual(o, v);
-	r = page_type_find(o->kv, DTYPE_F16, &type, e);
-	if (!r)
-		r = precision_find(o->precision, &o->activations, e);
+	if (page_type_find(o->kv, DTYPE_F16, &type, NULL))
+		return err_set(e, SINK_EINVAL, "--kv takes auto, f16, q8_0 or f32, not \"%s\".", o->kv);
+	r = precision_find(o->precision, &o->activations, e);
 	if (!r)
 		r = choose_policy(o, v, e);
 	if (!r && !kernels_find(o->kernels, e) && e->code == SINK_EINVAL)

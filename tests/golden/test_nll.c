@@ -166,7 +166,10 @@ static void the_oracle_agrees(void **state)
 	model_close(m);
 }
 
-/* In eight bits: 0.06 with sinks. A window without them shakes the model (0.067), anchors without them more (0.1). */
+/*
+ * In eight bits: 0.06 with sinks. A window without them shakes the model (0.067), anchors without them more (0.1), and
+ * anchors behind them a little (0.066).
+ */
 static void are_close(enum precision precision, double absolute_most, double difference_most)
 {
 	static const struct {
@@ -181,7 +184,7 @@ static void are_close(enum precision precision, double absolute_most, double dif
 		{ "window:512", POSITIONS_CACHE, "nll-sink-0-512.txt", 1.1 },
 		{ "separator:4,256,252", POSITIONS_CACHE, "nll-separator-4-256-252.txt", 1 },
 		{ "anchor:0,400,400", POSITIONS_CACHE, "nll-anchor-0.txt", 1.8 },
-		{ "anchor:4,400,400", POSITIONS_CACHE, "nll-anchor-4.txt", 1 },
+		{ "anchor:4,400,400", POSITIONS_CACHE, "nll-anchor-4.txt", 1.1 },
 	};
 	struct model *m = open_model("auto", precision);
 	double absolute, difference;
@@ -198,7 +201,7 @@ static void are_close(enum precision precision, double absolute_most, double dif
 	model_close(m);
 }
 
-static void sixteen_bits_are_nearly_exact(void **state)
+static void fifteen_bits_are_nearly_exact(void **state)
 {
 	(void)state;
 	are_close(PRECISION_EXACT, 0.005, 0.001);
@@ -214,7 +217,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_oracle_agrees),
-		cmocka_unit_test(sixteen_bits_are_nearly_exact),
+		cmocka_unit_test(fifteen_bits_are_nearly_exact),
 		cmocka_unit_test(eight_bits_are_close),
 	};
 
