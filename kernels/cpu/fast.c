@@ -248,14 +248,15 @@ static void matmul_piece(void *arg, size_t piece, int worker)
 	t = (struct tile){ .w = op->w[i],
 			   .group = chunk,
 			   .groups = op->w[i]->groups - chunk < r->groups ? op->w[i]->groups - chunk : r->groups,
-			   .x = (op->input == INPUT_PLAIN ? op->x : r->d->xf) + row * op->w[i]->cols,
 			   .n = op->n - row < TILE_ROWS ? op->n - row : TILE_ROWS,
 			   .y = op->y + row * op->y_stride + column + chunk * LANES,
 			   .y_stride = op->y_stride,
 			   .add = op->add };
-	if (takes_bytes(r->d, op->w[i]->type))
+	if (!type_is_blocked(op->w[i]->type))
+		t.x = (op->input == INPUT_PLAIN ? op->x : r->d->xf) + row * op->w[i]->cols;
+	else if (takes_bytes(r->d, op->w[i]->type))
 		t.xb = r->d->xb + at;
-	else if (takes_words(r->d, op->w[i]->type))
+	else
 		t.xw = r->d->xw + at;
 	if ((r->byte_tiles ? (const void *)t.xb : t.xw) && takes_tiles(r->d, op->n))
 		t.xt = r->d->xt + at / LANES;
