@@ -427,12 +427,18 @@ INLINE struct sums sums_set1(int32_t n)
 	return (struct sums){ _mm256_set1_epi32(n) };
 }
 
+/* Two numbers of 16 bits, the same for every lane. */
+INLINE __m256i two_of(const int16_t *q)
+{
+	int32_t word;
+
+	memcpy(&word, q, sizeof(word));
+	return _mm256_set1_epi32(word);
+}
+
 INLINE void sums_add(struct sums *sum, struct words w, const int16_t *x)
 {
-	int32_t pair;
-
-	memcpy(&pair, x, sizeof(pair));
-	ADD_IN_ORDER(_mm256_add_epi32, sum->v, _mm256_madd_epi16(w.v, _mm256_set1_epi32(pair)));
+	ADD_IN_ORDER(_mm256_add_epi32, sum->v, _mm256_madd_epi16(w.v, two_of(x)));
 }
 
 INLINE struct sums sums_plus(struct sums a, struct sums b)
@@ -487,15 +493,6 @@ INLINE struct fours fours_load(const uint8_t *p)
 	return (struct fours){ { _mm256_srai_epi16(_mm256_slli_epi16(a, 8), 8),
 				 _mm256_srai_epi16(_mm256_slli_epi16(b, 8), 8) },
 			       { _mm256_srai_epi16(a, 8), _mm256_srai_epi16(b, 8) } };
-}
-
-/* Two numbers of 16 bits, the same for every lane. */
-INLINE __m256i two_of(const int16_t *q)
-{
-	int32_t word;
-
-	memcpy(&word, q, sizeof(word));
-	return _mm256_set1_epi32(word);
 }
 
 INLINE struct n16 n16_add_products(struct n16 sum, struct fours x, const int16_t *q)

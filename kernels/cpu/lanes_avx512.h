@@ -383,16 +383,22 @@ INLINE struct sums sums_set1(int32_t n)
 	return (struct sums){ _mm512_set1_epi32(n) };
 }
 
+/* sum + products in pairs; `q` holds two numbers, the same for every lane. */
+INLINE __m512i add_pairs(__m512i sum, __m512i x, const int16_t *q)
+{
+	int32_t word;
+
+	memcpy(&word, q, sizeof(word));
+#ifdef KERNELS_VNNI
+	return _mm512_dpwssd_epi32(sum, x, _mm512_set1_epi32(word));
+#else
+	return _mm512_add_epi32(sum, _mm512_madd_epi16(x, _mm512_set1_epi32(word)));
+#endif
+}
+
 INLINE void sums_add(struct sums *sum, struct words w, const int16_t *x)
 {
-	int32_t pair;
-
-	memcpy(&pair, x, sizeof(pair));
-#ifdef KERNELS_VNNI
-	sum->v = _mm512_dpwssd_epi32(sum->v, w.v, _mm512_set1_epi32(pair));
-#else
-	sum->v = _mm512_add_epi32(sum->v, _mm512_madd_epi16(w.v, _mm512_set1_epi32(pair)));
-#endif
+	sum->v = add_pairs(sum->v, w.v, x);
 }
 
 INLINE struct sums sums_plus(struct sums a, struct sums b)
@@ -445,19 +451,6 @@ INLINE struct fours fours_load(const uint8_t *p)
 	__m512i x = _mm512_loadu_si512(p);
 
 	return (struct fours){ _mm512_srai_epi16(_mm512_slli_epi16(x, 8), 8), _mm512_srai_epi16(x, 8) };
-}
-
-/* sum + products in pairs; `q` holds two numbers, the same for every lane. */
-INLINE __m512i add_pairs(__m512i sum, __m512i x, const int16_t *q)
-{
-	int32_t word;
-
-	memcpy(&word, q, sizeof(word));
-#ifdef KERNELS_VNNI
-	return _mm512_dpwssd_epi32(sum, x, _mm512_set1_epi32(word));
-#else
-	return _mm512_add_epi32(sum, _mm512_madd_epi16(x, _mm512_set1_epi32(word)));
-#endif
 }
 
 INLINE struct n16 n16_add_products(struct n16 sum, struct fours x, const int16_t *q)
