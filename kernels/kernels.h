@@ -70,6 +70,9 @@ struct device_options {
 	bool pin;		  /* bind each worker to a core */
 	size_t max_rows;	  /* most rows of one step; scratch is sized by it */
 	enum precision precision; /* of the fast backends; the reference has but one */
+	int card;		  /* for a backend of cards: which of them, from 0 on */
+	size_t memory;		  /* for these: most bytes of the card that are taken; 0: what is free */
+	bool invariant;		  /* for these: a row's result shall not depend on the rows that travel with it */
 };
 
 /* What becomes of the rows of a product's input first, in the pass that quantizes them. */
@@ -185,6 +188,30 @@ struct attend {
 	const float *sinks; /* [heads], or NULL */
 };
 
+/*
+ * What the operations of a step are about, told before them: a device that lies apart takes all of it over at once. The
+ * operations get the same arrays, which live until end().
+ */
+struct step {
+	size_t n, wanted;	 /* rows, and those of them that want logits */
+	const struct row *rows;	 /* [n] */
+	const int32_t *token;	 /* [n] */
+	const int64_t *key_at;	 /* [n][2] */
+	const int64_t *query_at; /* [n][RUNS] */
+	const int32_t *wants;	 /* [wanted] */
+};
+
+/* The largest logits of a row, and what a probability needs of all of them. */
+enum { TOP_MOST = 64 };
+
+struct top {
+	double sum; /* of e^(logit - max) over the row */
+	float max;
+	int32_t count;	       /* of those below: TOP_MOST, or the width of a narrower row */
+	float logit[TOP_MOST]; /* descending; of equals the lowest id first */
+	int32_t id[TOP_MOST];
+};
+
 struct backend {
 	const char *name;     /* as --kernels takes it */
 	const char *about;    /* one line for `sinkd -t` */
@@ -206,10 +233,32 @@ struct backend {
 	void (*read)(struct device *d, void *host, const void *from, size_t bytes);
 	void (*write)(struct device *d, void *to, const void *host, size_t bytes);
 
-	/* The device's address of `bytes` of page memory that the host has mapped at `host` (the CPU's: `host` itself).
+	/*
+	 * Memory of pages that the host has mapped at `host`: one stretch a device, until it is detached. Everywhere a
+	 * page goes by its address there. Where `apart`, the device has memory of its own for it, and the host's is a
+	 * copy that is as old as its last page_save(): SINK_ENOMEM when the device has not as much.
 	 */
-	int (*pages_attach)(struct device *d, void *host, size_t bytes, void **ret, struct err *e);
-	void (*pages_detach)(struct device *d, void *pages, size_t bytes);
+	bool apart;
+	int (*pages_attach)(struct device *d, void *host, size_t bytes, struct err *e);
+	void (*pages_detach)(struct device *d);
+	/* Bytes of pages that the device has room for, with `other` bytes left for buffers; SIZE_MAX where not apart. */
+	size_t (*pages_room)(struct device *d, size_t other);
+	void (*page_copy)(struct device *d, void *to, const void *from, size_t bytes);
+	/* Between the host's copy of a page and the device's; nothing where not apart. A load is complete for the next
+	 * operation. A save is of what the operations before it left, lasts while others go on, and is complete when
+	 * page_saved() says so of the number that it returned (with `wait`: true, unless the device failed). */
+	void (*page_load)(struct device *d, void *page, size_t bytes);
+	uint64_t (*page_save)(struct device *d, void *page, size_t bytes);
+	bool (*page_saved)(struct device *d, uint64_t save, bool wait);
+
+	/*
+	 * Before and after the operations of a step. begin() says with how many rows, and rows of logits, they are to
+	 * go on: as many or more (the further ones see nothing and go nowhere; buffers have room for max_rows), or 0
+	 * rows: the device knows these operations from an earlier step and does them by itself, so that only end()
+	 * follows. SINK_EDEVICE from end(): the device failed since begin(), and what the step wrote is void.
+	 */
+	void (*begin)(struct device *d, const struct step *s, size_t *n, size_t *wanted);
+	int (*end)(struct device *d, struct err *e);
 
 	/* angle[i][2k], [2k+1] = cos, sin of position[i] * inv_freq[k], taken in double; host: position, inv_freq. */
 	void (*angles)(struct device *d, const int64_t *position, size_t n, const double *inv_freq, size_t rotated,
@@ -223,6 +272,8 @@ struct backend {
 	void (*attend)(struct device *d, const struct attend *op);
 	/* y[i] = x[index[i]], i < count; host: index. */
 	void (*gather)(struct device *d, const float *x, size_t width, const int32_t *index, size_t count, float *y);
+	/* top[i], in a buffer, of the logits [i][vocab]. */
+	void (*top)(struct device *d, const float *logits, size_t n, size_t vocab, struct top *top);
 };
 
 /* The backends compiled in, best last of those that "auto" may choose; NULL-terminated. */

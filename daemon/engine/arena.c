@@ -67,7 +67,7 @@ struct arena {
 	struct device *d;
 	struct page_shape shape;
 	size_t page_bytes, pages;
-	char *host; /* the map, and what the device calls its first page */
+	char *host; /* the map, and in it the first page */
 	char *base;
 	size_t head, mapped;
 	uint32_t *refs; /* owners of each page */
@@ -79,7 +79,6 @@ struct arena {
 	size_t stock;	/* pages that nobody owns and that keep their memory */
 	pthread_t warmer;
 	bool warming;
-	void *bounce; /* one page of host memory, for copies */
 
 	struct arena_files files;
 	char *records;
@@ -121,7 +120,7 @@ static int arena_alloc(const struct backend *b, struct device *d, const struct p
 static int map_pages(struct arena *a, struct err *e)
 {
 	const int fd = a->files.pages, flags = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
-	void *map, *base;
+	void *map;
 	int r;
 
 	a->head = fd < 0 ? 0 : HEAD_BYTES;
@@ -129,17 +128,16 @@ static int map_pages(struct arena *a, struct err *e)
 	a->refs = calloc(a->pages, sizeof(*a->refs));
 	a->free = calloc(a->pages, sizeof(*a->free));
 	a->empty = calloc(a->pages, sizeof(*a->empty));
-	a->bounce = malloc(a->page_bytes);
 	map = mmap(NULL, a->mapped, PROT_READ | PROT_WRITE, flags | MAP_NORESERVE, fd, 0);
 	a->host = map == MAP_FAILED ? NULL : map;
-	if (!a->refs || !a->free || !a->empty || !a->bounce || !a->host)
+	if (!a->refs || !a->free || !a->empty || !a->host)
 		return err_set(e, SINK_ENOMEM, "The system refused %zu MiB of address space for the cache: %s.",
 			       a->mapped >> 20, strerror(errno));
 	if (fd < 0)
 		madvise(map, a->mapped, MADV_HUGEPAGE); /* fewer first touches; a refusal costs speed only */
-	r = a->b->pages_attach(a->d, a->host + a->head, a->mapped - a->head, &base, e);
+	r = a->b->pages_attach(a->d, a->host + a->head, a->mapped - a->head, e);
 	if (!r)
-		a->base = base;
+		a->base = a->host + a->head;
 	return r;
 }
 
@@ -354,7 +352,7 @@ void arena_free(struct arena *a)
 	assert(a->owned == 0 || a->records);
 	arena_warm_end(a);
 	if (a->base)
-		a->b->pages_detach(a->d, a->base, a->mapped - a->head);
+		a->b->pages_detach(a->d);
 	if (a->host)
 		munmap(a->host, a->mapped);
 	if (a->records)
@@ -363,7 +361,6 @@ void arena_free(struct arena *a)
 		close(a->files.pages);
 	if (a->files.records >= 0)
 		close(a->files.records);
-	free(a->bounce);
 	free(a->empty);
 	free(a->free);
 	free(a->refs);
@@ -502,8 +499,7 @@ void arena_drop(struct arena *a, void *page)
 
 void arena_copy(struct arena *a, void *to, const void *from)
 {
-	a->b->read(a->d, a->bounce, from, a->page_bytes);
-	a->b->write(a->d, to, a->bounce, a->page_bytes);
+	a->b->page_copy(a->d, to, from, a->page_bytes);
 }
 
 /* Gives the memory of pages first .. past-1 back to the system. */

@@ -188,7 +188,9 @@ static int open_shape(struct model *m, struct err *e)
 
 static int open_device(struct model *m, struct err *e)
 {
-	struct device_options o = { m->o.threads, m->o.pin, m->o.max_rows, m->o.precision };
+	struct device_options o = {
+		.threads = m->o.threads, .pin = m->o.pin, .max_rows = m->o.max_rows, .precision = m->o.precision
+	};
 	int r;
 
 	m->b = kernels_find(m->o.kernels ? m->o.kernels : "auto", e);
@@ -494,12 +496,12 @@ static void admit(struct model *m, struct slice *s)
 	b->n += s->count;
 }
 
-/* The step itself, for the rows of the batch. */
-static void run(struct model *m)
+/* The operations of a step, for n rows of which `wanted` want logits. */
+static void operate(struct model *m, size_t n, size_t wanted)
 {
 	const struct backend *b = m->b;
 	const struct shape *s = &m->shape;
-	const size_t n = m->batch.n, wanted = m->batch.wanted, width = (size_t)s->width, vocab = (size_t)m->info.vocab;
+	const size_t width = (size_t)s->width, vocab = (size_t)m->info.vocab;
 	const struct weight *output = m->output;
 	const struct matmul op = {
 		.w = &output, .weights = 1, .x = m->last, .n = wanted, .y = m->logits, .y_stride = vocab
@@ -515,12 +517,30 @@ static void run(struct model *m)
 	b->gather(m->d, m->pass.x, width, m->batch.wants, wanted, m->last);
 	b->norm(m->d, m->last, wanted, width, m->output_norm, s->eps, m->last);
 	b->matmul(m->d, &op);
-	b->read(m->d, m->host_logits, m->logits, wanted * vocab * sizeof(*m->logits));
+}
+
+/* The step itself, for the rows of the batch. */
+static int run(struct model *m, struct err *e)
+{
+	const struct batch *batch = &m->batch;
+	const struct step step = { batch->n,	     batch->wanted,	 batch->rows, batch->token,
+				   batch->key_at[0], batch->query_at[0], batch->wants };
+	size_t n, wanted;
+	int r;
+
+	m->b->begin(m->d, &step, &n, &wanted);
+	if (n)
+		operate(m, n, wanted);
+	r = m->b->end(m->d, e);
+	if (!r && batch->wanted)
+		m->b->read(m->d, m->host_logits, m->logits, batch->wanted * (size_t)m->info.vocab * sizeof(*m->logits));
+	return r;
 }
 
 int model_step(struct model *m, struct slice *slice, size_t slices, struct err *e)
 {
-	(void)e;
+	int r = 0;
+
 	assert(m->d);
 	m->batch.n = m->batch.wanted = 0;
 	for (size_t i = 0; i < slices; i++) {
@@ -529,7 +549,9 @@ int model_step(struct model *m, struct slice *slice, size_t slices, struct err *
 			admit(m, &slice[i]);
 	}
 	if (m->batch.n)
-		run(m);
+		r = run(m, e);
+	if (r)
+		return r;
 	for (size_t i = 0; i < slices; i++)
 		if (!slice[i].status && !slice[i].hold)
 			kv_commit(slice[i].kv, slice[i].count);

@@ -293,11 +293,19 @@ int cpu_buffer_new(struct device *d, size_t floats, float **ret, struct err *e);
 void cpu_buffer_free(struct device *d, float *b);
 void cpu_read(struct device *d, void *host, const void *from, size_t bytes);
 void cpu_write(struct device *d, void *to, const void *host, size_t bytes);
-int cpu_pages_attach(struct device *d, void *host, size_t bytes, void **ret, struct err *e);
-void cpu_pages_detach(struct device *d, void *pages, size_t bytes);
+int cpu_pages_attach(struct device *d, void *host, size_t bytes, struct err *e);
+void cpu_pages_detach(struct device *d);
+size_t cpu_pages_room(struct device *d, size_t other);
+void cpu_page_copy(struct device *d, void *to, const void *from, size_t bytes);
+void cpu_page_load(struct device *d, void *page, size_t bytes);
+uint64_t cpu_page_save(struct device *d, void *page, size_t bytes);
+bool cpu_page_saved(struct device *d, uint64_t save, bool wait);
+void cpu_begin(struct device *d, const struct step *s, size_t *n, size_t *wanted);
+int cpu_end(struct device *d, struct err *e);
 void cpu_angles(struct device *d, const int64_t *position, size_t n, const double *inv_freq, size_t rotated,
 		float *angle);
 void cpu_gather(struct device *d, const float *x, size_t width, const int32_t *index, size_t count, float *y);
+void cpu_top(struct device *d, const float *logits, size_t n, size_t vocab, struct top *top);
 /* Memory for a weight of w->bytes: sets data and slab. cpu_weight_free() gives it back with the weight. */
 int cpu_weight_room(struct device *d, struct weight *w, struct err *e);
 void cpu_weight_free(struct device *d, struct weight *w);
@@ -316,7 +324,9 @@ void fast_embed(struct device *d, const struct weight *w, const int32_t *token, 
 #define CPU_OPS                                                                                                        \
 	.close = cpu_close, .weight_free = cpu_weight_free, .buffer_new = cpu_buffer_new,                              \
 	.buffer_free = cpu_buffer_free, .read = cpu_read, .write = cpu_write, .pages_attach = cpu_pages_attach,        \
-	.pages_detach = cpu_pages_detach, .angles = cpu_angles, .gather = cpu_gather
+	.pages_detach = cpu_pages_detach, .pages_room = cpu_pages_room, .page_copy = cpu_page_copy,                    \
+	.page_load = cpu_page_load, .page_save = cpu_page_save, .page_saved = cpu_page_saved, .begin = cpu_begin,      \
+	.end = cpu_end, .angles = cpu_angles, .gather = cpu_gather, .top = cpu_top
 
 #define FAST_OPS                                                                                                       \
 	CPU_OPS, .page_type = DTYPE_F16, .weight_new = fast_weight_new, .norm = fast_norm, .matmul = fast_matmul,      \

@@ -204,20 +204,70 @@ void cpu_write(struct device *d, void *to, const void *host, size_t bytes)
 	memcpy(to, host, bytes);
 }
 
-int cpu_pages_attach(struct device *d, void *host, size_t bytes, void **ret, struct err *e)
+/* Pages are read where the host has them. */
+int cpu_pages_attach(struct device *d, void *host, size_t bytes, struct err *e)
 {
 	(void)d;
+	(void)host;
 	(void)bytes;
 	(void)e;
-	*ret = host;
 	return 0;
 }
 
-void cpu_pages_detach(struct device *d, void *pages, size_t bytes)
+void cpu_pages_detach(struct device *d)
 {
 	(void)d;
-	(void)pages;
+}
+
+size_t cpu_pages_room(struct device *d, size_t other)
+{
+	(void)d;
+	(void)other;
+	return SIZE_MAX;
+}
+
+void cpu_page_copy(struct device *d, void *to, const void *from, size_t bytes)
+{
+	(void)d;
+	memcpy(to, from, bytes);
+}
+
+void cpu_page_load(struct device *d, void *page, size_t bytes)
+{
+	(void)d;
+	(void)page;
 	(void)bytes;
+}
+
+uint64_t cpu_page_save(struct device *d, void *page, size_t bytes)
+{
+	(void)d;
+	(void)page;
+	(void)bytes;
+	return 0;
+}
+
+bool cpu_page_saved(struct device *d, uint64_t save, bool wait)
+{
+	(void)d;
+	(void)save;
+	(void)wait;
+	return true;
+}
+
+/* Operations read what they are given when they are called, and have done it when they return. */
+void cpu_begin(struct device *d, const struct step *s, size_t *n, size_t *wanted)
+{
+	(void)d;
+	*n = s->n;
+	*wanted = s->wanted;
+}
+
+int cpu_end(struct device *d, struct err *e)
+{
+	(void)d;
+	(void)e;
+	return 0;
 }
 
 struct angles_run {
@@ -258,4 +308,34 @@ void cpu_gather(struct device *d, const float *x, size_t width, const int32_t *i
 	(void)d;
 	for (size_t i = 0; i < count; i++)
 		memmove(y + i * width, x + (size_t)index[i] * width, width * sizeof(float));
+}
+
+/* Keeps the largest in order: most numbers are less than the least of them. */
+static void top_of(const float *x, size_t vocab, struct top *top)
+{
+	top->count = 0;
+	top->sum = 0;
+	for (size_t i = 0; i < vocab; i++) {
+		int32_t at = top->count;
+
+		if (at == TOP_MOST && !(x[i] > top->logit[at - 1]))
+			continue;
+		top->count += at < TOP_MOST;
+		for (at = top->count - 1; at > 0 && x[i] > top->logit[at - 1]; at--) {
+			top->logit[at] = top->logit[at - 1];
+			top->id[at] = top->id[at - 1];
+		}
+		top->logit[at] = x[i];
+		top->id[at] = (int32_t)i;
+	}
+	top->max = vocab ? top->logit[0] : 0;
+	for (size_t i = 0; i < vocab; i++)
+		top->sum += exp((double)x[i] - (double)top->max);
+}
+
+void cpu_top(struct device *d, const float *logits, size_t n, size_t vocab, struct top *top)
+{
+	(void)d;
+	for (size_t i = 0; i < n; i++)
+		top_of(logits + i * vocab, vocab, &top[i]);
 }

@@ -1,0 +1,174 @@
+/*
+ * The seam between the kernels and what runs them: an NVIDIA card, compiled by nvcc; or the stand-in of the tests
+ * (tests/kernels/standin.h), compiled by any C++ compiler, where the threads of a block take turns on one processor. All
+ * that the two do differently is named here; kernels use these names and CUDA's own for the rest (threadIdx, __shared__,
+ * __syncthreads, __shfl_*_sync, atomics, __dp4a, vector types).
+ *
+ * LAUNCH((kernel), grid, block, shared bytes, stream, arguments…) starts a kernel; on a card it may begin before its
+ * predecessor has ended: it has to call grid_wait() before it reads or writes memory that another kernel touches
+ * (weights are written by none), and every thread of it does so. SHARED_DYNAMIC(type, name) names the shared bytes.
+ *
+ * Halves travel as uint16_t, pairs as uint32_t (the first in the low half).
+ */
+#ifndef CUDA_PORT_H
+#define CUDA_PORT_H
+
+#include <stdint.h>
+
+#ifdef KERNELS_STANDIN
+#include "standin.h"
+#else
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+#define CUDA_SPACE sinkd_cuda
+#define BACKEND_CUDA backend_cuda
+
+#define SHARED_DYNAMIC(type, name)                                                                                     \
+	extern __shared__ __align__(16) unsigned char shared_dynamic_[];                                               \
+	type *const name = reinterpret_cast<type *>(shared_dynamic_)
+
+namespace CUDA_SPACE
+{
+
+template <typename... P, typename... A>
+cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, cudaStream_t stream, A &&...a)
+{
+	cudaLaunchAttribute early = {};
+	cudaLaunchConfig_t config = {};
+
+	early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+	early.val.programmaticStreamSerializationAllowed = 1;
+	config.gridDim = grid;
+	config.blockDim = block;
+	config.dynamicSmemBytes = shared;
+	config.stream = stream;
+	config.attrs = &early;
+	config.numAttrs = 1;
+	return cudaLaunchKernelEx(&config, kernel, static_cast<P>(a)...);
+}
+
+/* Waits until all kernels before this one have ended, and what they wrote is seen. */
+static __device__ __forceinline__ void grid_wait()
+{
+#if __CUDA_ARCH__ >= 900
+	asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+/* The next kernel may be started now, as far as its grid_wait(). Without it that is so when this one ends. */
+static __device__ __forceinline__ void grid_go()
+{
+#if __CUDA_ARCH__ >= 900
+	asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+static __device__ __forceinline__ float float_of_half(uint16_t h)
+{
+	return __half2float(__ushort_as_half(h));
+}
+
+static __device__ __forceinline__ uint16_t half_of_float(float f)
+{
+	return __half_as_ushort(__float2half_rn(f));
+}
+
+static __device__ __forceinline__ float2 floats_of_halves(uint32_t h)
+{
+	__half2 h2;
+
+	memcpy(&h2, &h, sizeof(h2));
+	return __half22float2(h2);
+}
+
+static __device__ __forceinline__ uint32_t halves_of_floats(float low, float high)
+{
+	const __half2 h2 = __floats2half2_rn(low, high);
+	uint32_t h;
+
+	memcpy(&h, &h2, sizeof(h));
+	return h;
+}
+
+static __device__ __forceinline__ float float_of_bfloat(uint16_t h)
+{
+	return __uint_as_float(static_cast<uint32_t>(h) << 16);
+}
+
+/*
+ * c[16][8] += a[16][16] * b[16][8] in halves, summed up in F32, by a warp: PTX's mma.m16n8k16 and its fragments. Thread
+ * t, with g = t / 4 and k = 2 * (t % 4): a = (row g, columns k, k+1), (g+8, k), (g, k+8), (g+8, k+8); b = (rows k, k+1,
+ * column g), (k+8, g); c = (row g, columns k, k+1), (g+8, k, k+1).
+ */
+static __device__ __forceinline__ void mma_halves(float c[4], const uint32_t a[4], const uint32_t b[2])
+{
+	asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+		     "{%0,%1,%2,%3};"
+		     : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+		     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+/*
+ * c[16][8] += a[16][32] * b[32][8] in bytes with sign, summed up in 32 bits: mma.m16n8k32. As above with k = 4 * (t % 4),
+ * four columns k .. k+3 of a in a word, and + 16 for + 8 in k; c as above.
+ */
+static __device__ __forceinline__ void mma_bytes(int32_t c[4], const uint32_t a[4], const uint32_t b[2])
+{
+	asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+		     "{%0,%1,%2,%3};"
+		     : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+		     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+/*
+ * Four tiles of 8x8 halves from shared memory, by a warp: thread t gives the address of row t % 8 (16 bytes) of tile
+ * t / 8, and gets of tile i, in word i, (row t / 4, columns 2 * (t % 4) and the next); with `load_tiles_turned` of its
+ * transpose.
+ */
+static __device__ __forceinline__ void load_tiles(uint32_t r[4], const void *row)
+{
+	const uint32_t at = static_cast<uint32_t>(__cvta_generic_to_shared(row));
+
+	asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+		     : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+		     : "r"(at)
+		     : "memory");
+}
+
+static __device__ __forceinline__ void load_tiles_turned(uint32_t r[4], const void *row)
+{
+	const uint32_t at = static_cast<uint32_t>(__cvta_generic_to_shared(row));
+
+	asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+		     : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+		     : "r"(at)
+		     : "memory");
+}
+
+/* Sixteen bytes to shared memory, complete after copy_wait<N>() where at most N groups were ended later. */
+static __device__ __forceinline__ void copy_begin(void *shared, const void *from)
+{
+	const uint32_t at = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
+
+	asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(at), "l"(from) : "memory");
+}
+
+static __device__ __forceinline__ void copy_group()
+{
+	asm volatile("cp.async.commit_group;" ::: "memory");
+}
+
+template <int N> static __device__ __forceinline__ void copy_wait()
+{
+	asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
+}
+
+} // namespace CUDA_SPACE
+
+#define LAUNCH(kernel, grid, block, shared, stream, ...)                                                               \
+	CUDA_SPACE::launch(kernel, dim3(grid), dim3(block), shared, stream, __VA_ARGS__)
+
+#endif
+#endif
