@@ -60,7 +60,9 @@ static void store(const struct kit_scene *s, const struct backend *b, struct dev
 			    .rows = s->rows,
 			    .n = s->n };
 
+	kit_scene_show(s, b, d);
 	b->store(d, &op);
+	kit_scene_hide(s, b, d);
 	b->buffer_free(d, qkv);
 	b->buffer_free(d, angles);
 }

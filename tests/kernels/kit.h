@@ -72,6 +72,10 @@ void kit_scene_make(struct kit_random *r, const struct kit_shape *shape, enum dt
 		    struct kit_scene *ret);
 void kit_scene_free(struct kit_scene *s);
 
+/* Makes the scene's pages the device's, and ends that: what it wrote is in them then. */
+void kit_scene_show(const struct kit_scene *s, const struct backend *b, struct device *d);
+void kit_scene_hide(const struct kit_scene *s, const struct backend *b, struct device *d);
+
 /* The element of the scene's pages: key dimension or value dimension `dim` of a slot, in F32. */
 float kit_key(const struct kit_scene *s, const struct row *row, int run, int64_t slot, size_t head, size_t dim);
 float kit_value(const struct kit_scene *s, const struct row *row, int run, int64_t slot, size_t head, size_t dim);

@@ -216,6 +216,21 @@ void kit_scene_free(struct kit_scene *s)
 	free(s->sinks);
 }
 
+void kit_scene_show(const struct kit_scene *s, const struct backend *b, struct device *d)
+{
+	struct err e;
+
+	if (b->pages_attach(d, s->memory, s->memory_bytes, &e) != 0)
+		fail_msg("%s: %s", b->name, e.text);
+	b->page_load(d, s->memory, s->memory_bytes);
+}
+
+void kit_scene_hide(const struct kit_scene *s, const struct backend *b, struct device *d)
+{
+	assert_true(b->page_saved(d, b->page_save(d, s->memory, s->memory_bytes), true));
+	b->pages_detach(d);
+}
+
 void kit_attend(const struct kit_scene *s, const struct backend *b, struct device *d, size_t first, size_t n, float *y)
 {
 	size_t width = (s->heads.heads + 2 * s->heads.kv_heads) * s->heads.head_size;
@@ -233,7 +248,9 @@ void kit_attend(const struct kit_scene *s, const struct backend *b, struct devic
 			     .y = to,
 			     .sinks = s->sinks ? sinks : NULL };
 
+	kit_scene_show(s, b, d);
 	b->attend(d, &op);
+	kit_scene_hide(s, b, d);
 	kit_download(b, d, to, y, out);
 	b->buffer_free(d, qkv);
 	b->buffer_free(d, angles);
