@@ -69,6 +69,7 @@ struct device_options {
 	int threads;		  /* 1 and up; the CPU backends' workers, the caller among them */
 	bool pin;		  /* bind each worker to a core */
 	size_t max_rows;	  /* most rows of one step; scratch is sized by it */
+	size_t max_logits;	  /* most of them that want logits; 0: unknown, for tests of single operations */
 	enum precision precision; /* of the fast backends; the reference has but one */
 	int card;		  /* for a backend of cards: which of them, from 0 on */
 	size_t memory;		  /* for these: most bytes of the card that are taken; 0: what is free */

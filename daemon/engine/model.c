@@ -189,7 +189,11 @@ static int open_shape(struct model *m, struct err *e)
 static int open_device(struct model *m, struct err *e)
 {
 	struct device_options o = {
-		.threads = m->o.threads, .pin = m->o.pin, .max_rows = m->o.max_rows, .precision = m->o.precision
+		.threads = m->o.threads,
+		.pin = m->o.pin,
+		.max_rows = m->o.max_rows,
+		.max_logits = m->o.max_logits,
+		.precision = m->o.precision,
 	};
 	int r;
 

@@ -64,7 +64,7 @@ enum scratch {
 	SCRATCH_PARTIALS, /* attention: results of stretches of pages, before they are merged */
 	SCRATCH_COUNTS,	  /* attention: counters, zero between operations */
 	SCRATCH_TOP,	  /* candidates before they are merged */
-	SCRATCHES,
+	SCRATCHES
 };
 
 struct graphs;	/* graph.cu */
