@@ -23,7 +23,7 @@ struct bench_list {
 
 struct bench {
 	const char *model, *text, *nll_file, *tsv, *prompts;
-	const char *policy, *policies, *positions, *kernels, *precision, *kv;
+	const char *policy, *policies, *positions, *device, *kernels, *precision, *kv;
 	const char *separator_ids, *anchors; /* a file or a list of ids; NULL: the vocabulary's own */
 	enum precision activations;
 	int64_t tokens, sinks, window, separators, sink_token, chunk, start, threads;
@@ -31,9 +31,10 @@ struct bench {
 	struct bench_list budget, back;
 	int64_t prompt, decode, depth, batch, repeat;
 	int64_t lines, answer;
-	int64_t bandwidth;	     /* GB/s; 0: to be measured */
-	int64_t json, help, version; /* flags, 0 or 1 */
-	struct policy chosen;	     /* policy, sinks, window and separators as one */
+	int64_t gpu_memory, invariant; /* MiB; a flag */
+	int64_t bandwidth;	       /* GB/s; 0: to be measured */
+	int64_t json, help, version;   /* flags, 0 or 1 */
+	struct policy chosen;	       /* policy, sinks, window and separators as one */
 };
 
 int bench_perplexity(const struct bench *o, struct err *e);

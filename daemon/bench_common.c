@@ -18,7 +18,10 @@ int bench_open(const struct bench *o, size_t max_rows, size_t max_logits, bool v
 	       struct err *e)
 {
 	const struct model_options options = { .path = o->model,
+					       .device = o->device,
 					       .kernels = o->kernels,
+					       .gpu_memory = (size_t)o->gpu_memory << 20,
+					       .invariant = o->invariant,
 					       .threads = (int)o->threads,
 					       .precision = o->activations,
 					       .max_rows = max_rows,
@@ -46,6 +49,7 @@ void bench_report(const struct bench *o, const struct model *m, struct report *r
 {
 	report_text(r, "model", model_info(m)->name);
 	report_text(r, "kernels", model_info(m)->kernels);
+	report_text(r, "device", model_info(m)->device);
 	report_text(r, "precision", o->precision);
 	report_count(r, "threads", model_info(m)->threads);
 	report_text(r, "positions", o->positions);

@@ -48,6 +48,7 @@ static int open_model(struct bed *b, const struct arena_files *adopt, struct err
 {
 	const struct bench *o = b->o;
 	const struct model_options options = { .path = o->model,
+					       .device = o->device,
 					       .kernels = o->kernels,
 					       .threads = (int)o->threads,
 					       .precision = o->activations,

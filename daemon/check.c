@@ -23,6 +23,15 @@ static void print_kernels(const struct model_info *m, FILE *to)
 	}
 }
 
+static void print_devices(const struct model_info *m, FILE *to)
+{
+	char about[160];
+
+	fprintf(to, "device          %s%s%s\n", m->device, *m->device_note ? ": " : "", m->device_note);
+	for (int card = 0; kernels_card(card, about, sizeof(about)); card++)
+		fprintf(to, "card cuda:%-5d %s\n", card, about);
+}
+
 static void print_model(const struct model_info *m, FILE *to)
 {
 	fprintf(to, "model           %s\n", m->path);
@@ -79,7 +88,10 @@ int check_print(const struct conf *conf, const char *file, FILE *to)
 {
 	struct model_options o = {
 		.path = conf->model,
+		.device = conf->device,
 		.kernels = conf->kernels,
+		.gpu_memory = (size_t)conf->gpu_memory,
+		.invariant = conf->batch_invariant,
 		.threads = (int)conf->threads,
 		.pin = conf->pin_threads,
 		.max_rows = (size_t)conf->batch,
@@ -107,6 +119,7 @@ int check_print(const struct conf *conf, const char *file, FILE *to)
 	}
 	print_model(model_info(m), to);
 	print_kernels(model_info(m), to);
+	print_devices(model_info(m), to);
 	if (*model_note(m))
 		log_warning("%s", model_note(m));
 	rc = check_retention(conf, m, to, &e);

@@ -24,6 +24,9 @@ struct conf {
 	char model[4096];
 	char listen[4096]; /* an endpoint of ZeroMQ; a path alone is written as ipc:// before it */
 	char kernels[32];
+	char device[16];
+	int64_t gpu_memory;
+	bool batch_invariant;
 	char precision[8];
 	char cache_type[8];
 	int64_t threads; /* 0: all cores */

@@ -54,9 +54,11 @@ static void load_done(struct job *j, void *owner)
 	if (*model_note(c->model))
 		log_warning("%s", model_note(c->model));
 	warn_of_policy(c);
-	log_info("%s: %s, %s, kernels %s, %d threads; loaded in %.0f ms.", model_info(c->model)->name,
-		 model_info(c->model)->arch, model_info(c->model)->quantization, model_info(c->model)->kernels,
-		 model_info(c->model)->threads, l->ms);
+	if (*model_info(c->model)->device_note)
+		log_info("The processor computes: %s", model_info(c->model)->device_note);
+	log_info("%s: %s, %s, on %s, kernels %s, %d threads; loaded in %.0f ms.", model_info(c->model)->name,
+		 model_info(c->model)->arch, model_info(c->model)->quantization, model_info(c->model)->device,
+		 model_info(c->model)->kernels, model_info(c->model)->threads, l->ms);
 }
 
 int core_new(const struct conf *conf, stream_send *send, void *send_arg, struct core **ret, struct err *e)
@@ -163,7 +165,10 @@ int core_load(struct core *c, struct err *e)
 	c->load.job = (struct job){ load_run, load_done };
 	c->load.options = (struct model_options){
 		.path = c->conf.model,
+		.device = c->conf.device,
 		.kernels = c->conf.kernels,
+		.gpu_memory = (size_t)c->conf.gpu_memory,
+		.invariant = c->conf.batch_invariant,
 		.threads = (int)c->conf.threads,
 		.pin = c->conf.pin_threads,
 		.precision = precision,

@@ -97,6 +97,7 @@ static void write_model(const struct core *c, struct out *o)
 	out_str(o, "arch", m->arch);
 	out_str(o, "quantization", m->quantization);
 	out_str(o, "kernels", m->kernels);
+	out_str(o, "device", m->device);
 	out_str(o, "turns", m->turns);
 	out_int(o, "threads", m->threads);
 	out_int(o, "context", m->context);

@@ -277,7 +277,7 @@ struct backend {
 	void (*top)(struct device *d, const float *logits, size_t n, size_t vocab, struct top *top);
 };
 
-/* The backends compiled in, best last of those that "auto" may choose; NULL-terminated. */
+/* The backends compiled in, best last of those that "auto" may choose; NULL-terminated. Cards are at the end. */
 extern const struct backend *const kernels_all[];
 
 /* "exact" or "fast"; SINK_EINVAL for another word. */
@@ -289,6 +289,24 @@ int page_type_find(const char *name, enum dtype otherwise, enum dtype *ret, stru
 
 /* The backend of this name, or for "auto" the best that this machine runs; NULL with SINK_EINVAL or SINK_EDEVICE. */
 const struct backend *kernels_find(const char *name, struct err *e);
+
+/* Where a model computes. */
+struct kernels_place {
+	const struct backend *b;
+	int card;	/* of a backend of cards */
+	char name[16];	/* "cpu", "cuda:0" */
+	char note[240]; /* why it is the processor though the program knows cards, or "" */
+};
+
+/*
+ * `device` is "cpu", and then `kernels` says which of its backends; "cuda" or "cuda:N", the card of this number; or
+ * "auto": the first card if it can be used and `kernels` is "auto" too, else the processor. SINK_EINVAL for another
+ * word; SINK_EDEVICE for a card that cannot be used.
+ */
+int kernels_place(const char *device, const char *kernels, struct kernels_place *ret, struct err *e);
+
+/* What a device is, in one line: "NVIDIA H200, 139.8 GiB (139.2 free), …"; false: there is no card of this number. */
+bool kernels_card(int card, char *ret, size_t size);
 
 /*
  * What this machine does at best with a backend's instruction set, to compare the kernels with: [0] on one thread, [1]

@@ -22,6 +22,8 @@ daemon_engine_libengine_la_SOURCES = \
 	daemon/engine/marks.c \
 	daemon/engine/marks.h \
 	daemon/engine/model.c \
+	daemon/engine/model_parts.h \
+	daemon/engine/model_step.c \
 	daemon/engine/model.h \
 	daemon/engine/policy.c \
 	daemon/engine/policy.h \

@@ -1,65 +1,22 @@
 /*
- * A model on a device: what every family shares around its layers, and the step.
+ * Opens and closes a model on a device: what every family shares around its layers. The step is model_step.c's.
  *
  * All memory is taken when the model is opened: buffers of the device for max_rows rows and max_logits rows of logits,
- * and the host's arrays that describe the rows of a step. The order of a step is: admit slices (check, reserve pages,
- * describe rows), angles once for all layers, embed, the family's layers, the last norm and the output matrix for the
- * rows that want logits, commit. Nothing of a cache counts before the commit.
+ * and the host's arrays that describe the rows of a step.
  */
-#include "model.h"
+#include "model_parts.h"
 
-#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "arch/arch.h"
-#include "marks.h"
-
 enum {
 	ROWS_MOST = 4096,
 	THREADS_MOST = 1024,
 	STOCK_TOKENS = 34 * PAGE_TOKENS, /* what sink:4,2044 has in pages, wherever in a page its window begins */
 	STOCK_BYTES = 64 << 20,
-};
-
-/* Where the rows of a step are described; [max_rows] each. */
-struct batch {
-	int32_t *token;
-	struct row *rows;
-	int64_t (*key_at)[2];
-	int64_t (*query_at)[RUNS];
-	int32_t *wants; /* rows that want logits */
-	size_t n, wanted;
-};
-
-struct model {
-	struct model_options o;
-	struct model_info info;
-	struct gguf *g;
-	struct vocab *v;
-	struct turns *turns;
-	struct tokens separators, anchors;
-	char note[240];
-	struct err refusal; /* of the files that were to be adopted */
-	uint64_t fingerprint;
-	const struct arch *arch;
-	const struct backend *b;
-	struct device *d;
-	struct shape shape;
-	struct page_shape pages;
-	struct weights w;
-	struct layer *layers;
-	float *output_norm;
-	struct weight *output, *embedding; /* often one and the same */
-	struct arena *arena;
-	struct pass pass;
-	float *key_angles, *query_angles, *logits;
-	float *last; /* [max_logits][width]: what the last layer left of the rows that want logits */
-	float *host_logits;
-	struct batch batch;
 };
 
 static int check_options(struct model_options *o, struct err *e)
@@ -145,6 +102,7 @@ static int open_file(struct model *m, struct err *e)
 		name = (struct gguf_str){ slash ? slash + 1 : m->o.path, strlen(slash ? slash + 1 : m->o.path) };
 	copy_printable(name, m->info.name, sizeof(m->info.name));
 	m->info.arch = m->info.kernels = m->info.cache_type = "none";
+	memcpy(m->info.device, "none", sizeof("none"));
 	m->info.turns = turns_name(m->turns);
 	m->info.vocab = (int64_t)vocab_size(m->v);
 	m->info.bytes = gguf_size(m->g);
@@ -194,12 +152,18 @@ static int open_device(struct model *m, struct err *e)
 		.max_rows = m->o.max_rows,
 		.max_logits = m->o.max_logits,
 		.precision = m->o.precision,
+		.memory = m->o.gpu_memory,
+		.invariant = m->o.invariant,
 	};
-	int r;
+	struct kernels_place place;
+	int r = kernels_place(m->o.device ? m->o.device : "cpu", m->o.kernels ? m->o.kernels : "auto", &place, e);
 
-	m->b = kernels_find(m->o.kernels ? m->o.kernels : "auto", e);
-	if (!m->b)
-		return e ? e->code : SINK_EINVAL;
+	if (r)
+		return r;
+	m->b = place.b;
+	o.card = place.card;
+	memcpy(m->info.device, place.name, sizeof(m->info.device));
+	memcpy(m->info.device_note, place.note, sizeof(m->info.device_note));
 	m->pages.layers = (size_t)m->shape.layers;
 	m->pages.kv_heads = m->shape.head.kv_heads;
 	m->pages.head_size = m->shape.head.head_size;
@@ -349,19 +313,16 @@ static int open_engine(struct model *m, struct timespec *since, struct err *e)
 	return r;
 }
 
-int model_open(const struct model_options *o, struct model **ret, struct err *e)
+static int open_once(const struct model_options *o, struct model **ret, struct err *e)
 {
-	struct model_options checked = *o;
 	struct timespec since;
 	struct model *m;
-	int r = check_options(&checked, e);
+	int r;
 
-	if (r)
-		return r;
 	m = calloc(1, sizeof(*m));
 	if (!m)
 		return err_set(e, SINK_ENOMEM, "Out of memory for the model.");
-	m->o = checked;
+	m->o = *o;
 	clock_gettime(CLOCK_MONOTONIC, &since);
 	r = open_file(m, e);
 	phase_ends(m, MODEL_FILE, &since);
@@ -374,6 +335,34 @@ int model_open(const struct model_options *o, struct model **ret, struct err *e)
 	m->o.path = m->info.path;
 	*ret = m;
 	return 0;
+}
+
+/* Whether another place may do: the card was not asked for by name, and it is what failed. */
+static bool may_fall_back(const struct model_options *o, int r)
+{
+	struct kernels_place place;
+
+	return (r == SINK_ENOMEM || r == SINK_EDEVICE) && o->device && strcmp(o->device, "auto") == 0 &&
+	       kernels_place(o->device, o->kernels ? o->kernels : "auto", &place, NULL) == 0 && place.b->apart;
+}
+
+int model_open(const struct model_options *o, struct model **ret, struct err *e)
+{
+	struct model_options checked = *o;
+	struct err why;
+	int r = check_options(&checked, e);
+
+	if (r)
+		return r;
+	r = open_once(&checked, ret, &why);
+	if (r && may_fall_back(&checked, r)) {
+		checked.device = "cpu";
+		r = open_once(&checked, ret, e);
+		if (!r)
+			snprintf((*ret)->info.device_note, sizeof((*ret)->info.device_note), "%s", why.text);
+		return r;
+	}
+	return r ? err_set(e, r, "%s", why.text) : 0;
 }
 
 static void close_device(struct model *m)
@@ -459,123 +448,4 @@ const struct tokens *model_marks(const struct model *m, enum marking kind)
 	static const struct tokens none = { 0 };
 
 	return kind == MARKING_SEPARATORS ? &m->separators : kind == MARKING_ANCHORS ? &m->anchors : &none;
-}
-
-static size_t logits_of(const struct slice *s)
-{
-	return s->logits == LOGITS_NONE ? 0 : s->logits == LOGITS_LAST ? 1 : s->count;
-}
-
-/* 0, or why this slice cannot take part in a step that holds batch->n rows already. */
-static int admissible(const struct model *m, const struct slice *s, size_t slices_before)
-{
-	if (s->count < 1 || s->count > m->o.max_rows || logits_of(s) > m->o.max_logits)
-		return SINK_EINVAL;
-	for (size_t i = 0; i < s->count; i++)
-		if (s->token[i] < 0 || s->token[i] >= m->info.vocab)
-			return SINK_EINVAL;
-	for (size_t i = 1; i <= slices_before; i++)
-		if (s[-(ptrdiff_t)i].kv == s->kv)
-			return SINK_EINVAL;
-	if (s->count > kv_room(s->kv) || s->count > m->o.max_rows - m->batch.n ||
-	    logits_of(s) > m->o.max_logits - m->batch.wanted)
-		return SINK_EBUSY;
-	return kv_reserve(s->kv, s->token, s->count, NULL);
-}
-
-/* Describes the rows of an admitted slice. */
-static void admit(struct model *m, struct slice *s)
-{
-	struct batch *b = &m->batch;
-
-	s->first_logits = b->wanted;
-	for (size_t i = 0; i < s->count; i++) {
-		size_t at = b->n + i;
-
-		b->token[at] = s->token[i];
-		kv_row(s->kv, i, &b->rows[at], b->key_at[at], b->query_at[at]);
-		if (i + logits_of(s) >= s->count)
-			b->wants[b->wanted++] = (int32_t)at;
-	}
-	b->n += s->count;
-}
-
-/* The operations of a step, for n rows of which `wanted` want logits. */
-static void operate(struct model *m, size_t n, size_t wanted)
-{
-	const struct backend *b = m->b;
-	const struct shape *s = &m->shape;
-	const size_t width = (size_t)s->width, vocab = (size_t)m->info.vocab;
-	const struct weight *output = m->output;
-	const struct matmul op = {
-		.w = &output, .weights = 1, .x = m->last, .n = wanted, .y = m->logits, .y_stride = vocab
-	};
-
-	b->angles(m->d, m->batch.key_at[0], n * 2, s->inv_freq, s->head.rotated, m->key_angles);
-	b->angles(m->d, m->batch.query_at[0], n * RUNS, s->inv_freq, s->head.rotated, m->query_angles);
-	b->embed(m->d, m->embedding, m->batch.token, n, s->embed_scale, m->pass.x);
-	m->pass.n = n;
-	m->arch->run(&m->w, m->layers, &m->pass);
-	if (wanted == 0)
-		return;
-	b->gather(m->d, m->pass.x, width, m->batch.wants, wanted, m->last);
-	b->norm(m->d, m->last, wanted, width, m->output_norm, s->eps, m->last);
-	b->matmul(m->d, &op);
-}
-
-/* The step itself, for the rows of the batch. */
-static int run(struct model *m, struct err *e)
-{
-	const struct batch *batch = &m->batch;
-	const struct step step = { batch->n,	     batch->wanted,	 batch->rows, batch->token,
-				   batch->key_at[0], batch->query_at[0], batch->wants };
-	size_t n, wanted;
-	int r;
-
-	m->b->begin(m->d, &step, &n, &wanted);
-	if (n)
-		operate(m, n, wanted);
-	r = m->b->end(m->d, e);
-	if (!r && batch->wanted)
-		m->b->read(m->d, m->host_logits, m->logits, batch->wanted * (size_t)m->info.vocab * sizeof(*m->logits));
-	return r;
-}
-
-int model_step(struct model *m, struct slice *slice, size_t slices, struct err *e)
-{
-	int r = 0;
-
-	assert(m->d);
-	m->batch.n = m->batch.wanted = 0;
-	for (size_t i = 0; i < slices; i++) {
-		slice[i].status = admissible(m, &slice[i], i);
-		if (!slice[i].status)
-			admit(m, &slice[i]);
-	}
-	if (m->batch.n)
-		r = run(m, e);
-	if (r)
-		return r;
-	for (size_t i = 0; i < slices; i++)
-		if (!slice[i].status && !slice[i].hold)
-			kv_commit(slice[i].kv, slice[i].count);
-	return (int)m->batch.wanted;
-}
-
-void model_keep(const struct slice *slice, size_t count)
-{
-	int r;
-
-	assert(slice->hold && !slice->status && count <= slice->count);
-	r = kv_reserve(slice->kv, slice->token, count, NULL);
-	assert(r == 0); /* all pages are there */
-	(void)r;
-	if (count)
-		kv_commit(slice->kv, count);
-}
-
-const float *model_logits(const struct model *m, size_t i)
-{
-	assert(i < m->batch.wanted);
-	return m->host_logits + i * (size_t)m->info.vocab;
 }

@@ -23,12 +23,15 @@ struct model;
 
 struct model_options {
 	const char *path;
+	const char *device;  /* kernels_place(); NULL: "cpu" */
 	const char *kernels; /* "auto", or a backend's name */
 	int threads;	     /* 0: as many as kernels_cores() */
 	bool pin;
 	enum precision precision; /* of activations against quantized weights */
 	size_t max_rows;	  /* most tokens of one step over all slices, 1..4096 */
 	size_t max_logits;	  /* most rows of one step that want logits */
+	size_t gpu_memory;	  /* most bytes of a card; 0: what is free */
+	bool invariant;		  /* device_options.invariant */
 	size_t cache_bytes;	  /* address space for pages */
 	const char *cache_type;	  /* of keys and values: page_type_find(); NULL: "auto" */
 	bool vocabulary_only;	  /* no weights, no device: tokenizing only */
@@ -45,6 +48,8 @@ struct model_info {
 	const char *arch;	  /* "llama" */
 	const char *quantization; /* of most weights: "q4_1" */
 	const char *kernels;	  /* the backend chosen */
+	char device[16];	  /* "cpu", "cuda:0" */
+	char device_note[240];	  /* why a card that was asked for, or is there, is not used; or "" */
 	const char *cache_type;	  /* of keys and values: "f16" */
 	const char *turns;	  /* the chat family */
 	int threads;

@@ -1,12 +1,9 @@
 /*
- * What the files of the CUDA backend share: the device, weights in its layouts, rows as kernels read them. For this room
- * only; what goes out is one table, backend_cuda.
- *
- * Everything lies in a namespace of its own, so that the same sources can be in a program twice: compiled for a card, and
- * for the stand-in of the tests (port.h).
- *
- * Host code returns 0 or a code as everywhere, but in operations, which cannot fail: there ok() keeps the first failure,
- * further work is pointless but harmless, and end() tells it.
+ * What the files of the CUDA backend share: the device, weights in its layouts, rows as kernels read them. For this
+ * room only; what goes out is one table, backend_cuda. Everything lies in a namespace of its own, so that the same
+ * sources can be in a program twice: compiled for a card, and for the stand-in of the tests (port.h). Host code
+ * returns 0 or a code as everywhere, but in operations, which cannot fail: there ok() keeps the first failure, further
+ * work is pointless but harmless, and end() tells it.
  */
 #ifndef CUDA_CUDA_H
 #define CUDA_CUDA_H
@@ -22,7 +19,9 @@ enum { WARP = 32 };
 /* Elements of a block of quantized weights, and of activations. */
 enum { BLOCK = 32 };
 
-/* Largest number of rows that go through kernels which read weights as they are stored; more become a product of halves.
+/*
+ * Largest number of rows that go through kernels which read weights as they are stored; more become a product of
+ * halves.
  */
 enum { FEW_ROWS = 8 };
 
@@ -46,8 +45,8 @@ struct card_rows {
 };
 
 /*
- * A matrix on the card (pack.cu). The arrays are [rows][cols / BLOCK] where nothing else is said; F32, F16 and BF16 have
- * `q` alone, [rows][cols] as in the file.
+ * A matrix on the card (pack.cu). The arrays are [rows][cols / BLOCK] where nothing else is said; F32, F16 and BF16
+ * have `q` alone, [rows][cols] as in the file.
  */
 struct weight {
 	enum dtype type;
@@ -105,8 +104,10 @@ bool ok(struct device *d, cudaError_t status, const char *what);
  * device or a weight is made, since it lasts. New memory is zeroed. */
 void *scratch(struct device *d, enum scratch which, size_t bytes);
 
-/* stage.cu: arrays of the host on the card. Those of the step at hand are there already; others, as tests pass them, are
- * copied now. */
+/*
+ * stage.cu: arrays of the host on the card. Those of the step at hand are there already; others, as tests pass them,
+ * are copied now.
+ */
 const void *staged(struct device *d, const void *host, size_t bytes);
 struct card_rows staged_rows(struct device *d, const struct row *rows, size_t n);
 

@@ -1,14 +1,12 @@
 /*
  * The seam between the kernels and what runs them: an NVIDIA card, compiled by nvcc; or the stand-in of the tests
- * (tests/kernels/standin.h), compiled by any C++ compiler, where the threads of a block take turns on one processor. All
- * that the two do differently is named here; kernels use these names and CUDA's own for the rest (threadIdx, __shared__,
- * __syncthreads, __shfl_*_sync, atomics, __dp4a, vector types).
- *
- * LAUNCH((kernel), grid, block, shared bytes, stream, arguments…) starts a kernel; on a card it may begin before its
- * predecessor has ended: it has to call grid_wait() before it reads or writes memory that another kernel touches
- * (weights are written by none), and every thread of it does so. SHARED_DYNAMIC(type, name) names the shared bytes.
- *
- * Halves travel as uint16_t, pairs as uint32_t (the first in the low half).
+ * (tests/kernels/standin.h), compiled by any C++ compiler, where the threads of a block take turns on one processor.
+ * All that the two do differently is named here; kernels use these names and CUDA's own for the rest (threadIdx,
+ * __shared__, __syncthreads, __shfl_*_sync, atomics, __dp4a, vector types). LAUNCH((kernel), grid, block, shared
+ * bytes, stream, arguments…) starts a kernel; on a card it may begin before its predecessor has ended: it has to call
+ * grid_wait() before it reads or writes memory that another kernel touches (weights are written by none), and every
+ * thread of it does so. SHARED_DYNAMIC(type, name) names the shared bytes. Halves travel as uint16_t, pairs as
+ * uint32_t (the first in the low half).
  */
 #ifndef CUDA_PORT_H
 #define CUDA_PORT_H
@@ -111,8 +109,8 @@ static __device__ __forceinline__ void mma_halves(float c[4], const uint32_t a[4
 }
 
 /*
- * c[16][8] += a[16][32] * b[32][8] in bytes with sign, summed up in 32 bits: mma.m16n8k32. As above with k = 4 * (t % 4),
- * four columns k .. k+3 of a in a word, and + 16 for + 8 in k; c as above.
+ * c[16][8] += a[16][32] * b[32][8] in bytes with sign, summed up in 32 bits: mma.m16n8k32. As above with k = 4 * (t %
+ * 4), four columns k .. k+3 of a in a word, and + 16 for + 8 in k; c as above.
  */
 static __device__ __forceinline__ void mma_bytes(int32_t c[4], const uint32_t a[4], const uint32_t b[2])
 {

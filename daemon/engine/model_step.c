@@ -1,0 +1,127 @@
+/*
+ * Owns the step of a model. Its order is: admit slices (check, reserve pages, describe rows), angles once for all
+ * layers, embed, the family's layers, the last norm and the output matrix for the rows that want logits, commit.
+ * Nothing of a cache counts before the commit.
+ */
+#include <assert.h>
+
+#include "model_parts.h"
+
+static size_t logits_of(const struct slice *s)
+{
+	return s->logits == LOGITS_NONE ? 0 : s->logits == LOGITS_LAST ? 1 : s->count;
+}
+
+/* 0, or why this slice cannot take part in a step that holds batch->n rows already. */
+static int admissible(const struct model *m, const struct slice *s, size_t slices_before)
+{
+	if (s->count < 1 || s->count > m->o.max_rows || logits_of(s) > m->o.max_logits)
+		return SINK_EINVAL;
+	for (size_t i = 0; i < s->count; i++)
+		if (s->token[i] < 0 || s->token[i] >= m->info.vocab)
+			return SINK_EINVAL;
+	for (size_t i = 1; i <= slices_before; i++)
+		if (s[-(ptrdiff_t)i].kv == s->kv)
+			return SINK_EINVAL;
+	if (s->count > kv_room(s->kv) || s->count > m->o.max_rows - m->batch.n ||
+	    logits_of(s) > m->o.max_logits - m->batch.wanted)
+		return SINK_EBUSY;
+	return kv_reserve(s->kv, s->token, s->count, NULL);
+}
+
+/* Describes the rows of an admitted slice. */
+static void admit(struct model *m, struct slice *s)
+{
+	struct batch *b = &m->batch;
+
+	s->first_logits = b->wanted;
+	for (size_t i = 0; i < s->count; i++) {
+		size_t at = b->n + i;
+
+		b->token[at] = s->token[i];
+		kv_row(s->kv, i, &b->rows[at], b->key_at[at], b->query_at[at]);
+		if (i + logits_of(s) >= s->count)
+			b->wants[b->wanted++] = (int32_t)at;
+	}
+	b->n += s->count;
+}
+
+/* The operations of a step, for n rows of which `wanted` want logits. */
+static void operate(struct model *m, size_t n, size_t wanted)
+{
+	const struct backend *b = m->b;
+	const struct shape *s = &m->shape;
+	const size_t width = (size_t)s->width, vocab = (size_t)m->info.vocab;
+	const struct weight *output = m->output;
+	const struct matmul op = {
+		.w = &output, .weights = 1, .x = m->last, .n = wanted, .y = m->logits, .y_stride = vocab
+	};
+
+	b->angles(m->d, m->batch.key_at[0], n * 2, s->inv_freq, s->head.rotated, m->key_angles);
+	b->angles(m->d, m->batch.query_at[0], n * RUNS, s->inv_freq, s->head.rotated, m->query_angles);
+	b->embed(m->d, m->embedding, m->batch.token, n, s->embed_scale, m->pass.x);
+	m->pass.n = n;
+	m->arch->run(&m->w, m->layers, &m->pass);
+	if (wanted == 0)
+		return;
+	b->gather(m->d, m->pass.x, width, m->batch.wants, wanted, m->last);
+	b->norm(m->d, m->last, wanted, width, m->output_norm, s->eps, m->last);
+	b->matmul(m->d, &op);
+}
+
+/* The step itself, for the rows of the batch. */
+static int run(struct model *m, struct err *e)
+{
+	const struct batch *batch = &m->batch;
+	const struct step step = { batch->n,	     batch->wanted,	 batch->rows, batch->token,
+				   batch->key_at[0], batch->query_at[0], batch->wants };
+	size_t n, wanted;
+	int r;
+
+	m->b->begin(m->d, &step, &n, &wanted);
+	if (n)
+		operate(m, n, wanted);
+	r = m->b->end(m->d, e);
+	if (!r && batch->wanted)
+		m->b->read(m->d, m->host_logits, m->logits, batch->wanted * (size_t)m->info.vocab * sizeof(*m->logits));
+	return r;
+}
+
+int model_step(struct model *m, struct slice *slice, size_t slices, struct err *e)
+{
+	int r = 0;
+
+	assert(m->d);
+	m->batch.n = m->batch.wanted = 0;
+	for (size_t i = 0; i < slices; i++) {
+		slice[i].status = admissible(m, &slice[i], i);
+		if (!slice[i].status)
+			admit(m, &slice[i]);
+	}
+	if (m->batch.n)
+		r = run(m, e);
+	if (r)
+		return r;
+	for (size_t i = 0; i < slices; i++)
+		if (!slice[i].status && !slice[i].hold)
+			kv_commit(slice[i].kv, slice[i].count);
+	return (int)m->batch.wanted;
+}
+
+void model_keep(const struct slice *slice, size_t count)
+{
+	int r;
+
+	assert(slice->hold && !slice->status && count <= slice->count);
+	r = kv_reserve(slice->kv, slice->token, count, NULL);
+	assert(r == 0); /* all pages are there */
+	(void)r;
+	if (count)
+		kv_commit(slice->kv, count);
+}
+
+const float *model_logits(const struct model *m, size_t i)
+{
+	assert(i < m->batch.wanted);
+	return m->host_logits + i * (size_t)m->info.vocab;
+}
