@@ -1,9 +1,12 @@
 /*
  * What the files of the CUDA backend share: the device, weights in its layouts, rows as kernels read them. For this
- * room only; what goes out is one table, backend_cuda. Everything lies in a namespace of its own, so that the same
- * sources can be in a program twice: compiled for a card, and for the stand-in of the tests (port.h). Host code
- * returns 0 or a code as everywhere, but in operations, which cannot fail: there ok() keeps the first failure, further
- * work is pointless but harmless, and end() tells it.
+ * room only; what goes out is one table, backend_cuda.
+ *
+ * Everything lies in a namespace of its own, so that the same sources can be in a program twice: compiled for a card,
+ * and for the stand-in of the tests (port.h).
+ *
+ * Host code returns 0 or a code as everywhere, but in operations, which cannot fail: there ok() keeps the first
+ * failure, further work is pointless but harmless, and end() tells it.
  */
 #ifndef CUDA_CUDA_H
 #define CUDA_CUDA_H

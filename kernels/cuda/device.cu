@@ -204,6 +204,9 @@ static int open_parts(struct device *d, struct err *e)
 	if (!ok(d, cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking), "a stream") ||
 	    !ok(d, cudaStreamCreateWithFlags(&d->copying, cudaStreamNonBlocking), "a stream"))
 		return err_set(e, SINK_EDEVICE, "%s", d->failed.text);
+#ifndef KERNELS_STANDIN
+	starts_early = compute_of(d->o.card) >= 90;
+#endif
 	d->sms = attribute(d->o.card, cudaDevAttrMultiProcessorCount);
 	d->shared_most = static_cast<size_t>(attribute(d->o.card, cudaDevAttrMaxSharedMemoryPerBlockOptin));
 	if ((r = staging_new(d, &d->staging, e)) || (r = saves_new(d, &d->saves, e)) ||

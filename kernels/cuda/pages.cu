@@ -1,9 +1,10 @@
 /*
  * Owns the card's memory for pages and their way to the host and back. A page has the same place in the host's map as
- * in the card's memory. The host's map is a file that outlives us, and cannot be pinned: it is larger than what may
- * be. So a page goes to a pinned buffer first, piece by piece, and from there to its place by a thread of the driver,
- * in the order of a second stream; neither the stream of operations nor our thread waits for it. A load is rare, and
- * waits.
+ * in the card's memory.
+ *
+ * The host's map is a file that outlives us, and cannot be pinned: it is larger than what may be. So a page goes to a
+ * pinned buffer first, piece by piece, and from there to its place by a thread of the driver, in the order of a second
+ * stream; neither the stream of operations nor our thread waits for it. A load is rare, and waits.
  */
 #include <atomic>
 #include <stdlib.h>

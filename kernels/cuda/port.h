@@ -2,11 +2,13 @@
  * The seam between the kernels and what runs them: an NVIDIA card, compiled by nvcc; or the stand-in of the tests
  * (tests/kernels/standin.h), compiled by any C++ compiler, where the threads of a block take turns on one processor.
  * All that the two do differently is named here; kernels use these names and CUDA's own for the rest (threadIdx,
- * __shared__, __syncthreads, __shfl_*_sync, atomics, __dp4a, vector types). LAUNCH((kernel), grid, block, shared
- * bytes, stream, arguments…) starts a kernel; on a card it may begin before its predecessor has ended: it has to call
- * grid_wait() before it reads or writes memory that another kernel touches (weights are written by none), and every
- * thread of it does so. SHARED_DYNAMIC(type, name) names the shared bytes. Halves travel as uint16_t, pairs as
- * uint32_t (the first in the low half).
+ * __shared__, __syncthreads, __shfl_*_sync, atomics, __dp4a, vector types).
+ *
+ * LAUNCH((kernel), grid, block, shared bytes, stream, arguments…) starts a kernel; on a card it may begin before its
+ * predecessor has ended: it has to call grid_wait() before it reads or writes memory that another kernel touches
+ * (weights are written by none), and every thread of it does so. SHARED_DYNAMIC(type, name) names the shared bytes.
+ *
+ * Halves travel as uint16_t, pairs as uint32_t (the first in the low half).
  */
 #ifndef CUDA_PORT_H
 #define CUDA_PORT_H
@@ -30,6 +32,9 @@
 namespace CUDA_SPACE
 {
 
+/* Whether the card lets a kernel begin before its predecessor has ended (Hopper and later); set when one is opened. */
+inline bool starts_early = false;
+
 template <typename... P, typename... A>
 cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, cudaStream_t stream, A &&...a)
 {
@@ -43,7 +48,7 @@ cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, c
 	config.dynamicSmemBytes = shared;
 	config.stream = stream;
 	config.attrs = &early;
-	config.numAttrs = 1;
+	config.numAttrs = starts_early ? 1 : 0;
 	return cudaLaunchKernelEx(&config, kernel, static_cast<P>(a)...);
 }
 

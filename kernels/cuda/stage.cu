@@ -1,8 +1,10 @@
 /*
  * Owns what the host tells the card: the arrays that describe a step, laid out in one block of pinned memory and
- * copied at once, and other small arrays as operations bring them. For steps of up to STAGE_FEW rows everything has a
- * fixed address, so that a captured graph reads the arrays of the step at hand. Of a conversation's pages only those
- * are told that its rows see or go to, in a row: `ring` is then so large that page i of the run is page[table + i].
+ * copied at once, and other small arrays as operations bring them.
+ *
+ * For steps of up to STAGE_FEW rows everything has a fixed address, so that a captured graph reads the arrays of the
+ * step at hand. Of a conversation's pages only those are told that its rows see or go to, in a row: `ring` is then so
+ * large that page i of the run is page[table + i].
  */
 #include <stdlib.h>
 #include <string.h>
