@@ -23,6 +23,20 @@ const struct dtype_info *dtype_find(uint32_t gguf_type)
 	return NULL;
 }
 
+int weight_check(const struct tensor *t, struct err *e)
+{
+	const struct dtype_info *info = dtype_find((uint32_t)t->type);
+
+	if (!info)
+		return err_set(e, SINK_EINVAL, "The kernels do not know GGUF type %u.", (unsigned)t->type);
+	if (t->rows < 1 || t->cols < 1 || t->rows > 1u << 30 || t->cols > 1u << 30)
+		return err_set(e, SINK_EFORMAT, "A matrix cannot have %zu rows of %zu columns.", t->rows, t->cols);
+	if (t->cols % info->block)
+		return err_set(e, SINK_EFORMAT, "Rows of %zu columns do not divide into blocks of %zu, as %s has them.",
+			       t->cols, info->block, info->name);
+	return 0;
+}
+
 static uint16_t u16_at(const uint8_t *p)
 {
 	return (uint16_t)(p[0] | p[1] << 8);

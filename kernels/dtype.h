@@ -60,6 +60,9 @@ static inline uint16_t f16_of_f32(float f)
 	return (uint16_t)(sign | ((abs - 0x38000000 + 0xfff + (abs >> 13 & 1)) >> 13));
 }
 
+/* Checks a tensor's type and shape; SINK_EINVAL or SINK_EFORMAT with the cause. */
+int weight_check(const struct tensor *t, struct err *e);
+
 /* Elements of a superblock. */
 enum { SUPERBLOCK = 256 };
 

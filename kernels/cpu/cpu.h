@@ -310,9 +310,6 @@ void cpu_top(struct device *d, const float *logits, size_t n, size_t vocab, stru
 int cpu_weight_room(struct device *d, struct weight *w, struct err *e);
 void cpu_weight_free(struct device *d, struct weight *w);
 
-/* Checks a tensor's type and shape; SINK_EINVAL or SINK_EFORMAT with the cause. */
-int weight_check(const struct tensor *t, struct err *e);
-
 int fast_weight_new(struct device *d, const struct tensor *t, struct weight **ret, struct err *e);
 void fast_norm(struct device *d, const float *x, size_t n, size_t width, const float *w, float eps, float *y);
 void fast_matmul(struct device *d, const struct matmul *op);

@@ -108,20 +108,6 @@ void cpu_close(struct device *d)
 	free(d);
 }
 
-int weight_check(const struct tensor *t, struct err *e)
-{
-	const struct dtype_info *info = dtype_find((uint32_t)t->type);
-
-	if (!info)
-		return err_set(e, SINK_EINVAL, "The kernels do not know GGUF type %u.", (unsigned)t->type);
-	if (t->rows < 1 || t->cols < 1 || t->rows > 1u << 30 || t->cols > 1u << 30)
-		return err_set(e, SINK_EFORMAT, "A matrix cannot have %zu rows of %zu columns.", t->rows, t->cols);
-	if (t->cols % info->block)
-		return err_set(e, SINK_EFORMAT, "Rows of %zu columns do not divide into blocks of %zu, as %s has them.",
-			       t->cols, info->block, info->name);
-	return 0;
-}
-
 static struct slab *slab_new(size_t bytes)
 {
 	struct slab *s = calloc(1, sizeof(*s));

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cpu.h"
+#include "dtype.h"
 
 /* Numbers below which a piece of a row operation is not worth another thread, and rows of a piece of quantizing. */
 enum { ROW_PIECE = 4096 };
