@@ -1,0 +1,166 @@
+/*
+ * Owns the way of a product: which of the matrices' forms the input gets, and whether rows are few (few.cu) or become a
+ * product of halves by cuBLAS (blas.cu). Matrices of F32 go through products of F32 there, all others as halves: F16 as
+ * they lie, the rest unpacked in stretches of rows.
+ *
+ * A half has 11 bits: a product of halves is off by up to 2^-11 of the sum of |w * x|, and some 2^-12 of its root.
+ */
+#include "prepare.h"
+
+/* Of a row of the input, in a block that is not its only one. */
+enum { SPLIT_ROWS = 32 };
+
+namespace CUDA_SPACE
+{
+
+/* Bytes of weights in halves at once. */
+static const size_t tile_bytes = 128 << 20;
+
+/* Grid: (rows, parts of a row). */
+template <enum form F>
+static __global__ void __launch_bounds__(PREPARE_THREADS) prepare_kernel(source from, uint8_t *to, size_t stride)
+{
+	__shared__ float sums[PREPARE_WARPS];
+
+	grid_go();
+	grid_wait();
+	prepare_row<F>(from, blockIdx.x, static_cast<int>(blockIdx.y), static_cast<int>(gridDim.y),
+		       to + blockIdx.x * stride, sums);
+}
+
+static source source_of(const struct matmul *op)
+{
+	const size_t cols = op->w[0]->cols;
+	const bool aligned = (reinterpret_cast<uintptr_t>(op->x) | reinterpret_cast<uintptr_t>(op->norm)) % 16 == 0;
+
+	return { op->x, op->norm, op->eps, op->input, static_cast<int>(cols), aligned && cols % 4 == 0 };
+}
+
+/* Brings all rows to a form; NULL after a failure. */
+static uint8_t *prepare(struct device *d, const struct matmul *op, const source &from, enum form f)
+{
+	const size_t cols = op->w[0]->cols, stride = form_bytes(f, cols), quads = (cols + 3) / 4;
+	uint8_t *to = static_cast<uint8_t *>(scratch(d, SCRATCH_INPUT, op->n * stride));
+	const dim3 grid(static_cast<unsigned>(op->n),
+			op->n > SPLIT_ROWS ? 1
+					   : static_cast<unsigned>((quads + PREPARE_THREADS - 1) / PREPARE_THREADS));
+
+	if (!to)
+		return NULL;
+#define PREPARE(form)                                                                                                  \
+	ok(d, LAUNCH((prepare_kernel<form>), grid, PREPARE_THREADS, 0, d->stream, from, to, stride), "an input")
+	if (f == FORM_FLOATS)
+		PREPARE(FORM_FLOATS);
+	else if (f == FORM_WORDS)
+		PREPARE(FORM_WORDS);
+	else if (f == FORM_BYTES)
+		PREPARE(FORM_BYTES);
+	else if (f == FORM_HALVES)
+		PREPARE(FORM_HALVES);
+	else
+		PREPARE(FORM_DENSE);
+#undef PREPARE
+	return to;
+}
+
+static enum form few_form(const struct device *d, enum dtype type)
+{
+	if (!type_blocked(type))
+		return FORM_FLOATS;
+	return d->o.precision == PRECISION_FAST && !type_super(type) ? FORM_BYTES : FORM_WORDS;
+}
+
+/* Matrices of one type that follow each other go together; a form is made once for those that follow each other. */
+static void multiply_few(struct device *d, const struct matmul *op)
+{
+	const source from = source_of(op);
+	const bool own = few_prepares(op);
+	const uint8_t *x = NULL;
+	enum form has = FORM_DENSE;
+
+	for (size_t i = 0, column = 0, end; i < op->weights; i = end) {
+		const enum form f = few_form(d, op->w[i]->type);
+		size_t rows = 0;
+
+		for (end = i; end < op->weights && op->w[end]->type == op->w[i]->type; end++)
+			rows += op->w[end]->rows;
+		if (!own && has != f) {
+			x = prepare(d, op, from, f);
+			has = f;
+		}
+		if (!own && !x)
+			return;
+		few_rows(d, op, i, end - i, column, f, from, x);
+		column += rows;
+	}
+}
+
+static void multiply_halves(struct device *d, const struct matmul *op, const struct weight *w, const uint8_t *x,
+			    float *y)
+{
+	const size_t most = tile_bytes / (2 * w->cols), rows = w->rows < most ? w->rows : most ? most : 1;
+	uint16_t *tile;
+
+	if (w->type == DTYPE_F16) {
+		blas_product(d, DTYPE_F16, w->q, w->rows, w->cols, x, op->n, HALVES_SCALE, y, op->y_stride, op->add);
+		return;
+	}
+	tile = static_cast<uint16_t *>(scratch(d, SCRATCH_TILE, rows * w->cols * 2));
+	for (size_t first = 0; tile && first < w->rows; first += rows) {
+		const size_t n = w->rows - first < rows ? w->rows - first : rows;
+
+		weight_to_halves(d, w, first, n, tile);
+		blas_product(d, DTYPE_F16, tile, n, w->cols, x, op->n, HALVES_SCALE, y + first, op->y_stride, op->add);
+	}
+}
+
+static void multiply_many(struct device *d, const struct matmul *op)
+{
+	const source from = source_of(op);
+	const uint8_t *x = NULL;
+	enum form has = FORM_WORDS;
+	float *y = op->y;
+
+	for (size_t i = 0; i < op->weights; y += op->w[i]->rows, i++) {
+		const struct weight *w = op->w[i];
+		const enum form f = w->type == DTYPE_F32 ? FORM_DENSE : FORM_HALVES;
+
+		if (has != f) {
+			x = prepare(d, op, from, f);
+			has = f;
+		}
+		if (!x)
+			return;
+		if (f == FORM_DENSE)
+			blas_product(d, DTYPE_F32, w->q, w->rows, w->cols, x, op->n, 1, y, op->y_stride, op->add);
+		else
+			multiply_halves(d, op, w, x, y);
+	}
+}
+
+void matmul(struct device *d, const struct matmul *op)
+{
+	if (!op->n || !op->weights)
+		return;
+	if (op->n <= FEW_ROWS || !d->blas)
+		multiply_few(d, op);
+	else
+		multiply_many(d, op);
+}
+
+int matmul_room(struct device *d, const struct tensor *t, struct err *e)
+{
+	const size_t few = d->blas && d->o.max_rows > FEW_ROWS ? size_t{ FEW_ROWS } : d->o.max_rows;
+	const size_t most = tile_bytes / (2 * t->cols), rows = t->rows < most ? t->rows : most ? most : 1;
+	size_t bytes = few * form_bytes(few_form(d, t->type), t->cols);
+	const size_t many = d->o.max_rows * form_bytes(t->type == DTYPE_F32 ? FORM_DENSE : FORM_HALVES, t->cols);
+	const bool tile = d->blas && d->o.max_rows > FEW_ROWS && t->type != DTYPE_F16 && t->type != DTYPE_F32;
+
+	if (d->blas && d->o.max_rows > FEW_ROWS && many > bytes)
+		bytes = many;
+	if (scratch(d, SCRATCH_INPUT, bytes) && (!tile || scratch(d, SCRATCH_TILE, rows * t->cols * 2)))
+		return 0;
+	return err_set(e, SINK_ENOMEM, "%s", d->failed.text);
+}
+
+} // namespace CUDA_SPACE

@@ -1,0 +1,219 @@
+/*
+ * The input of products on its way to them: a row is normed or gated, and brought to the form that the weights meet, by
+ * a block of PREPARE_THREADS threads. few.cu does it in the kernel that multiplies where a row is short, matmul.cu in a
+ * kernel of its own where it is not: the same functions, and so the same bits.
+ */
+#ifndef CUDA_PREPARE_H
+#define CUDA_PREPARE_H
+
+#include "layout.h"
+
+/*
+ * Forms of a row. `units` are of 32 columns for whole numbers, of 8 for floats.
+ *
+ *	FLOATS	the first four columns of all units, then the second: [2][units][4]; the last unit is filled with zeros
+ *	WORDS	whole numbers of 15 bits, as 256 * high + low: [high, low][2][units][16] bytes, columns 0 .. 15 of all
+ *		units, then 16 .. 31; then [units] of what 1 stands for, and the sum of the unit times that
+ *	BYTES	whole numbers of 8 bits, likewise with one plane
+ *	HALVES	for cuBLAS, [cols], divided by HALVES_SCALE so that they are in range
+ *	DENSE	for cuBLAS, [cols] floats
+ */
+enum form { FORM_FLOATS, FORM_WORDS, FORM_BYTES, FORM_HALVES, FORM_DENSE };
+
+enum { PREPARE_THREADS = 256, PREPARE_WARPS = 8, HALVES_SCALE = 16 };
+
+namespace CUDA_SPACE
+{
+
+struct source {
+	const float *x, *norm;
+	float eps;
+	int input, cols;
+	bool quads; /* rows, and norm, are aligned to four floats */
+};
+
+static inline int units_of(enum form f, size_t cols)
+{
+	const size_t unit = f == FORM_WORDS || f == FORM_BYTES ? 32 : 8;
+
+	return static_cast<int>((cols + unit - 1) / unit);
+}
+
+/* Bytes from one row to the next. */
+static inline size_t form_bytes(enum form f, size_t cols)
+{
+	const size_t units = static_cast<size_t>(units_of(f, cols));
+
+	switch (f) {
+	case FORM_WORDS:
+		return (units * (2 * BLOCK + 8) + 15) / 16 * 16;
+	case FORM_BYTES:
+		return (units * (BLOCK + 8) + 15) / 16 * 16;
+	case FORM_FLOATS:
+		return units * 32;
+	case FORM_HALVES:
+		return cols * 2;
+	default:
+		return cols * 4;
+	}
+}
+
+/* Columns 4k .. 4k+3 of a row; zeros behind its end. */
+static __device__ __forceinline__ float4 quad_of(const float *x, int k, int cols, bool quads)
+{
+	if (4 * k >= cols)
+		return make_float4(0, 0, 0, 0);
+	if (quads)
+		return reinterpret_cast<const float4 *>(x)[k];
+	return make_float4(x[4 * k], 4 * k + 1 < cols ? x[4 * k + 1] : 0, 4 * k + 2 < cols ? x[4 * k + 2] : 0,
+			   4 * k + 3 < cols ? x[4 * k + 3] : 0);
+}
+
+/* What a norm multiplies a row with. All threads of the block call it; `sums` are theirs, one a warp. */
+static __device__ __forceinline__ float norm_factor(const source &s, const float *x, float *sums)
+{
+	const int t = static_cast<int>(threadIdx.x);
+	float sum = 0;
+
+#pragma unroll 4
+	for (int k = t; 4 * k < s.cols; k += PREPARE_THREADS) {
+		const float4 v = quad_of(x, k, s.cols, s.quads);
+
+		sum = fmaf(v.x, v.x, sum);
+		sum = fmaf(v.y, v.y, sum);
+		sum = fmaf(v.z, v.z, sum);
+		sum = fmaf(v.w, v.w, sum);
+	}
+	for (int mask = WARP / 2; mask; mask /= 2)
+		sum += __shfl_xor_sync(0xffffffffu, sum, mask);
+	if (t % WARP == 0)
+		sums[t / WARP] = sum;
+	__syncthreads();
+	sum = 0;
+	for (int i = 0; i < PREPARE_WARPS; i++)
+		sum += sums[i];
+	__syncthreads();
+	return 1.0f / sqrtf(sum / static_cast<float>(s.cols) + s.eps);
+}
+
+static __device__ __forceinline__ float gated(float g, float u)
+{
+	return g / (1.0f + expf(-g)) * u;
+}
+
+static __device__ __forceinline__ float4 input_quad(const source &s, const float *x, int k, float factor)
+{
+	const float4 v = quad_of(x, k, s.cols, s.quads);
+
+	if (s.input == INPUT_NORM) {
+		const float4 w = quad_of(s.norm, k, s.cols, s.quads);
+
+		return make_float4(v.x * factor * w.x, v.y * factor * w.y, v.z * factor * w.z, v.w * factor * w.w);
+	}
+	if (s.input == INPUT_GATE) {
+		const float4 u = quad_of(x + s.cols, k, s.cols, s.quads);
+
+		return make_float4(gated(v.x, u.x), gated(v.y, u.y), gated(v.z, u.z), gated(v.w, u.w));
+	}
+	return v;
+}
+
+static __device__ __forceinline__ uint32_t four_bytes(int a, int b, int c, int d)
+{
+	return (static_cast<uint32_t>(a) & 255) | (static_cast<uint32_t>(b) & 255) << 8 |
+	       (static_cast<uint32_t>(c) & 255) << 16 | static_cast<uint32_t>(d) << 24;
+}
+
+/* Eight threads that follow each other have a unit; the whole warp calls it. */
+template <enum form F> static __device__ __forceinline__ void put_whole(const float4 &v, int k, int units, uint8_t *to)
+{
+	constexpr int most = F == FORM_WORDS ? 127 * 128 : 127, planes = F == FORM_WORDS ? 2 : 1;
+	float largest = fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w))), inverse, d;
+	const int u = k / 8, j = k % 8;
+	int q[4], sum;
+
+	for (int mask = 4; mask; mask /= 2)
+		largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, mask));
+	d = largest / most;
+	inverse = largest > 1e-30f ? most / largest : 0;
+	q[0] = static_cast<int>(rintf(v.x * inverse));
+	q[1] = static_cast<int>(rintf(v.y * inverse));
+	q[2] = static_cast<int>(rintf(v.z * inverse));
+	q[3] = static_cast<int>(rintf(v.w * inverse));
+	sum = q[0] + q[1] + q[2] + q[3];
+	for (int mask = 4; mask; mask /= 2)
+		sum += __shfl_xor_sync(0xffffffffu, sum, mask);
+	if (u >= units)
+		return;
+	uint32_t *word = reinterpret_cast<uint32_t *>(to) + ((j / 4) * units + u) * 4 + j % 4;
+
+	if (F == FORM_WORDS) {
+		word[0] = four_bytes((q[0] + 128) >> 8, (q[1] + 128) >> 8, (q[2] + 128) >> 8, (q[3] + 128) >> 8);
+		word[2 * units * 4] = four_bytes(q[0], q[1], q[2], q[3]);
+	} else {
+		word[0] = four_bytes(q[0], q[1], q[2], q[3]);
+	}
+	if (j == 0)
+		reinterpret_cast<float2 *>(to + planes * BLOCK * units)[u] =
+			make_float2(d, d * static_cast<float>(sum));
+}
+
+/* Into the range of halves. */
+static __device__ __forceinline__ float as_half(float v)
+{
+	return fminf(fmaxf(v * (1.0f / static_cast<float>(HALVES_SCALE)), -65504.0f), 65504.0f);
+}
+
+template <enum form F>
+static __device__ __forceinline__ void put_quad(const float4 &v, int k, int cols, int units, uint8_t *to)
+{
+	if constexpr (F == FORM_WORDS || F == FORM_BYTES) {
+		put_whole<F>(v, k, units, to);
+	} else if constexpr (F == FORM_FLOATS) {
+		if (k < 2 * units)
+			reinterpret_cast<float4 *>(to)[k % 2 * units + k / 2] = v;
+	} else {
+		const float each[4] = { v.x, v.y, v.z, v.w };
+
+		if (F == FORM_HALVES && cols % 4 == 0 && 4 * k < cols) {
+			reinterpret_cast<uint2 *>(to)[k] = make_uint2(halves_of_floats(as_half(v.x), as_half(v.y)),
+								      halves_of_floats(as_half(v.z), as_half(v.w)));
+			return;
+		}
+#pragma unroll
+		for (int i = 0; i < 4; i++)
+			if (4 * k + i >= cols)
+				break;
+			else if (F == FORM_HALVES)
+				reinterpret_cast<uint16_t *>(to)[4 * k + i] = half_of_float(as_half(each[i]));
+			else
+				reinterpret_cast<float *>(to)[4 * k + i] = each[i];
+	}
+}
+
+/* Row i: the stretches `part`, part + parts, ... of four columns a thread. All threads of the block call it. */
+template <enum form F>
+static __device__ __forceinline__ void prepare_row(const source &s, size_t i, int part, int parts, uint8_t *to,
+						   float *sums)
+{
+	const float *x = s.x + i * static_cast<size_t>(s.input == INPUT_GATE ? 2 * s.cols : s.cols);
+	const float factor = s.input == INPUT_NORM ? norm_factor(s, x, sums) : 1;
+	const int unit = F == FORM_WORDS || F == FORM_BYTES ? 32 : 8, units = (s.cols + unit - 1) / unit;
+
+	for (int k = part * PREPARE_THREADS; 4 * k < units * unit; k += parts * PREPARE_THREADS) {
+		const int own = k + static_cast<int>(threadIdx.x);
+
+		put_quad<F>(input_quad(s, x, own, factor), own, s.cols, units, to);
+	}
+}
+
+/* few.cu: y (+)= input * W^T for matrices of one type, by the rows' own form; rows at `x`, or NULL: prepared on the way.
+ * `column` is where the first matrix begins in y. */
+void few_rows(struct device *d, const struct matmul *op, size_t first, size_t weights, size_t column, enum form f,
+	      const source &from, const uint8_t *x);
+/* Whether rows are so short that each block prepares them for itself. */
+bool few_prepares(const struct matmul *op);
+
+} // namespace CUDA_SPACE
+
+#endif
