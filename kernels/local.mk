@@ -7,6 +7,7 @@ kernels_avx2 = -mavx2 -mfma -mf16c
 kernels_avx512 = -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c
 
 noinst_LTLIBRARIES += kernels/libkernels.la
+kernels_libkernels_la_LIBADD =
 kernels_libkernels_la_SOURCES = \
 	kernels/cores.c \
 	kernels/cores.h \
@@ -52,7 +53,7 @@ kernels_libavx512_la_CFLAGS = $(kernels_cflags) $(kernels_avx512)
 kernels_libavx512vnni_la_SOURCES = kernels/cpu/avx512.c
 kernels_libavx512vnni_la_CPPFLAGS = $(kernels_cppflags)
 kernels_libavx512vnni_la_CFLAGS = $(kernels_cflags) $(kernels_avx512) -mavx512vnni -DKERNELS_VNNI
-kernels_libkernels_la_LIBADD = kernels/libavx2.la kernels/libavx512.la kernels/libavx512vnni.la
+kernels_libkernels_la_LIBADD += kernels/libavx2.la kernels/libavx512.la kernels/libavx512vnni.la
 if AMX
 noinst_LTLIBRARIES += kernels/libamx.la
 kernels_libamx_la_SOURCES = kernels/cpu/amx.c
@@ -63,7 +64,38 @@ kernels_libkernels_la_LIBADD += kernels/libamx.la
 endif
 endif
 
-EXTRA_DIST += kernels/README.md
+# For NVIDIA cards. nvcc compiles by a suffix rule of ours; it writes no dependencies, so all of it depends on all headers.
+cuda_headers = \
+	kernels/cuda/backend.h \
+	kernels/cuda/cuda.h \
+	kernels/cuda/parts.h \
+	kernels/cuda/port.h
+cuda_sources = \
+	kernels/cuda/device.cu \
+	kernels/cuda/graph.cu \
+	kernels/cuda/pages.cu \
+	kernels/cuda/stage.cu
+EXTRA_DIST += kernels/README.md $(cuda_headers) $(cuda_sources)
+
+if CUDA
+noinst_LTLIBRARIES += kernels/libcuda.la
+kernels_libcuda_la_SOURCES = $(cuda_sources)
+kernels_libcuda_la_LIBADD = $(CUDA_LIBS)
+kernels_libkernels_la_LIBADD += kernels/libcuda.la
+$(kernels_libcuda_la_OBJECTS): $(cuda_headers) kernels/kernels.h kernels/dtype.h libproto/error.h
+endif
+
+SUFFIXES += .cu
+cuda_flags = -I$(srcdir)/kernels -I$(srcdir)/kernels/cuda -I$(srcdir)/libproto
+nvcc_flags = $(NVCC_STD) $(NVCC_WARN) $(CUDA_ARCH_FLAGS) $(cuda_flags)
+AM_V_NVCC = $(am__v_NVCC_@AM_V@)
+am__v_NVCC_ = $(am__v_NVCC_@AM_DEFAULT_V@)
+am__v_NVCC_0 = @echo "  NVCC    " $@;
+am__v_NVCC_1 =
+.cu.lo:
+	@$(MKDIR_P) $(@D)
+	$(AM_V_NVCC)$(LIBTOOL) $(AM_V_lt) --tag=CC --tag=disable-shared --mode=compile \
+		$(NVCC) $(nvcc_flags) $(NVCCFLAGS) -c -o $@ $<
 
 # The same code as kernels/libavx512.la over SIMDe's emulation, so that its logic is proved on any machine; and that of
 # kernels/libamx.la over ours.

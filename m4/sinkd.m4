@@ -33,6 +33,109 @@ AC_DEFUN([SINKD_AMX], [
 	AC_SUBST([AMX_CFLAGS])
 ])
 
+# SINKD_CUDA: --with-cuda[=DIR], --with-cuda-arch=LIST. Sets NVCC, CUDA_ARCH_FLAGS, CUDA_LIBS, NVCC_STD, NVCC_WARN, the
+# conditional CUDA, HAVE_CUDA, have_cuda, cuda_why. What is asked for and missing ends configure.
+AC_DEFUN([SINKD_CUDA], [
+	AC_ARG_WITH([cuda],
+		[AS_HELP_STRING([--with-cuda@<:@=DIR@:>@],
+			[kernels for NVIDIA cards, by the toolkit in DIR, or the nvcc in PATH or /usr/local/cuda])],
+		[], [with_cuda=no])
+	AC_ARG_WITH([cuda-arch],
+		[AS_HELP_STRING([--with-cuda-arch=LIST],
+			[compute capabilities that these are built for; code for the last serves later ones too @<:@80 90@:>@])],
+		[], [with_cuda_arch="80 90"])
+	AC_ARG_VAR([NVCC], [the CUDA compiler])
+	AC_ARG_VAR([NVCCFLAGS], [its flags, such as -ccbin for a host compiler of its own @<:@-O3@:>@])
+	: "${NVCCFLAGS=-O3}"
+	have_cuda=no
+	cuda_why="not asked for: --with-cuda"
+	AS_IF([test "x$with_cuda" != xno], [SINKD_CUDA_FIND])
+	AC_SUBST([CUDA_ARCH_FLAGS])
+	AC_SUBST([CUDA_LIBS])
+	AC_SUBST([NVCC_STD])
+	AC_SUBST([NVCC_WARN])
+	AM_CONDITIONAL([CUDA], [test "$have_cuda" = yes])
+])
+
+AC_DEFUN([SINKD_CUDA_FIND], [
+	sinkd_places=$with_cuda/bin
+	AS_IF([test "x$with_cuda" = xyes], [sinkd_places=$PATH$PATH_SEPARATOR/usr/local/cuda/bin])
+	AC_PATH_PROG([NVCC], [nvcc], [], [$sinkd_places])
+	AS_IF([test -z "$NVCC"], [AC_MSG_ERROR([--with-cuda: there is no nvcc in $sinkd_places.
+Install the CUDA toolkit (12.8 or later), or name its folder: --with-cuda=DIR.])])
+	CUDA_ARCH_FLAGS=
+	for sinkd_arch in `echo "$with_cuda_arch" | tr ',' ' '`; do
+		AS_CASE([$sinkd_arch], [*@<:@!0-9a-z@:>@*|@<:@!1-9@:>@*],
+			[AC_MSG_ERROR([--with-cuda-arch: "$sinkd_arch" is no compute capability, such as 90 for 9.0])])
+		CUDA_ARCH_FLAGS="$CUDA_ARCH_FLAGS -gencode arch=compute_$sinkd_arch,code=sm_$sinkd_arch"
+	done
+	AS_IF([test -z "$CUDA_ARCH_FLAGS"], [AC_MSG_ERROR([--with-cuda-arch: the list is empty])])
+	CUDA_ARCH_FLAGS="$CUDA_ARCH_FLAGS -gencode arch=compute_$sinkd_arch,code=compute_$sinkd_arch"
+	sinkd_root=`dirname "$NVCC"`/..
+	CUDA_LIBS=
+	for sinkd_dir in lib64 "targets/$host_cpu-linux/lib" lib; do
+		AS_IF([test -f "$sinkd_root/$sinkd_dir/libcudart_static.a"],
+			[CUDA_LIBS="-L`cd "$sinkd_root/$sinkd_dir" && pwd`"; break])
+	done
+	CUDA_LIBS="$CUDA_LIBS -lcudart_static -ldl -lrt -lpthread"
+	# The host's half needs nothing of the C++ library; nvcc's own stubs have statics, which one thread alone meets.
+	NVCC_STD="-std=c++20 --compiler-options -fno-exceptions,-fno-rtti,-fno-threadsafe-statics,-fvisibility=hidden"
+	NVCC_WARN="--compiler-options -Wall,-Wextra"
+	AS_IF([test "x$enable_werror" = xyes], [NVCC_WARN="$NVCC_WARN,-Werror --Werror all-warnings"])
+	SINKD_CUDA_TRY
+	have_cuda=yes
+	cuda_why="$NVCC `$NVCC --version | sed -n 's/.*release \(@<:@0-9.@:>@*\).*/\1/p'` for $with_cuda_arch"
+	AC_DEFINE([HAVE_CUDA], [1], [Kernels for NVIDIA cards are there])
+])
+
+# One kernel, compiled for all that was asked for, and linked as the daemon will be: by the C compiler.
+AC_DEFUN([SINKD_CUDA_TRY], [
+	AC_MSG_CHECKING([whether $NVCC builds for compute capability $with_cuda_arch])
+	cat >conftest.cu <<'END'
+@%:@include <cuda_runtime.h>
+static __global__ void nothing(int *p) { *p = 0; }
+extern "C" int start() { nothing<<<1, 1>>>(nullptr); return cudaGetLastError() != cudaSuccess; }
+END
+	AS_IF([$NVCC $NVCC_STD $NVCCFLAGS $CUDA_ARCH_FLAGS -c conftest.cu -o conftest-cu.$ac_objext >&AS_MESSAGE_LOG_FD 2>&1],
+		[AC_MSG_RESULT([yes])],
+		[AC_MSG_RESULT([no])
+		AC_MSG_ERROR([--with-cuda: $NVCC does not compile C++20 for $with_cuda_arch; config.log has its words])])
+	AC_MSG_CHECKING([whether $CC links with $CUDA_LIBS])
+	sinkd_save_LIBS=$LIBS
+	LIBS="conftest-cu.$ac_objext $CUDA_LIBS $LIBS"
+	AC_LINK_IFELSE([AC_LANG_SOURCE([int start(void); int main(void) { return start(); }])], [AC_MSG_RESULT([yes])],
+		[AC_MSG_RESULT([no])
+		AC_MSG_ERROR([--with-cuda: the toolkit's static runtime (libcudart_static.a) was not found beside $NVCC])])
+	LIBS=$sinkd_save_LIBS
+	rm -f conftest.cu conftest-cu.$ac_objext
+])
+
+# SINKD_CXX: a C++20 compiler, for the tests of the CUDA kernels alone. Sets STD_CXXFLAGS, have_cxx, cxx_why, and the
+# conditional HAVE_CXX.
+AC_DEFUN([SINKD_CXX], [
+	STD_CXXFLAGS=
+	have_cxx=no
+	cxx_why="a C++20 compiler (g++) was not found: the CUDA kernels are not tested"
+	AC_LANG_PUSH([C++])
+	AC_CACHE_CHECK([whether ${CXX:-no C++ compiler} takes -std=gnu++20 $SANITIZER_CFLAGS], [sinkd_cv_cxx], [
+		sinkd_save_CXXFLAGS=$CXXFLAGS
+		CXXFLAGS="$CXXFLAGS -std=gnu++20 $SANITIZER_CFLAGS"
+		AC_LINK_IFELSE([AC_LANG_SOURCE([@%:@include <stdint.h>
+			template <typename... A> auto held(A... a) { return @<:@...v = a@:>@ { return (v + ...); }; }
+			int main() { return held(1, -1)(); }])], [sinkd_cv_cxx=yes], [sinkd_cv_cxx=no])
+		CXXFLAGS=$sinkd_save_CXXFLAGS
+	])
+	AC_LANG_POP([C++])
+	AS_IF([test "$sinkd_cv_cxx" = yes], [
+		have_cxx=yes
+		cxx_why="over a stand-in for a card, by $CXX"
+		STD_CXXFLAGS="-std=gnu++20 -fno-exceptions -fno-rtti -Wall -Wextra -Wshadow -Wno-unknown-pragmas"
+		AS_IF([test "x$enable_werror" = xyes], [STD_CXXFLAGS="$STD_CXXFLAGS -Werror"])
+	])
+	AC_SUBST([STD_CXXFLAGS])
+	AM_CONDITIONAL([HAVE_CXX], [test "$have_cxx" = yes])
+])
+
 # SINKD_SANITIZER: --with-sanitizer=LIST, compiled into every file and program of the tree, installed ones as well.
 # Sets SANITIZER_CFLAGS, have_sanitizer, sanitizer_why.
 AC_DEFUN([SINKD_SANITIZER], [

@@ -267,7 +267,7 @@ static bool more_pages(struct device *d, size_t pages)
 {
 	struct staging *s = d->staging;
 	const size_t more = pages * 2, bytes = s->bytes + (more - s->pages) * sizeof(uint8_t *);
-	uint8_t *host, *card;
+	uint8_t *host = NULL, *card = NULL;
 	struct err e;
 
 	ok(d, cudaStreamSynchronize(d->stream), "before a larger step");
@@ -357,7 +357,7 @@ static size_t eager_room(struct device *d, size_t bytes)
 		at = 0;
 	}
 	if (aligned(bytes) > s->eager_bytes) {
-		uint8_t *host, *card;
+		uint8_t *host = NULL, *card = NULL;
 		struct err e;
 
 		if (make_block(d, aligned(bytes), &host, &card, &e) != 0) {

@@ -155,7 +155,8 @@ typedef struct standin_stream *cudaStream_t;
 typedef struct standin_event *cudaEvent_t;
 typedef struct standin_graph *cudaGraph_t;
 typedef struct standin_exec *cudaGraphExec_t;
-typedef void (*cudaHostFn_t)(void *data);
+#define CUDART_CB
+typedef void (CUDART_CB *cudaHostFn_t)(void *data);
 
 /* Errors and the device. */
 const char *cudaGetErrorString(cudaError_t e);
