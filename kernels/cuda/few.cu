@@ -39,33 +39,37 @@ struct few {
 	bool add;
 };
 
-/* Some rows of a matrix. */
-struct place {
+/* R rows of a matrix, and the numbers of their first units; behind the last row, the first again. */
+template <int R> struct place {
 	matrix m;
 	int row, rows, column;
+	uint32_t unit[R];
 };
 
-template <int R> static __device__ __forceinline__ place place_of(const few &p, int group)
+template <int R> static __device__ __forceinline__ place<R> place_of(const few &p, int group)
 {
-	place ret = {};
+	place<R> ret = {};
 
 #pragma unroll
 	for (int i = 0; i < TARGETS_MOST; i++)
 		if (i == 0 || group >= p.w[i].group)
-			ret = { p.w[i].m, (group - p.w[i].group) * R, p.w[i].rows, p.w[i].column };
+			ret = { p.w[i].m, (group - p.w[i].group) * R, p.w[i].rows, p.w[i].column, {} };
+#pragma unroll
+	for (int r = 0; r < R; r++)
+		ret.unit[r] = static_cast<uint32_t>((ret.row + (ret.row + r < ret.rows ? r : 0)) * p.units);
 	return ret;
 }
 
 template <enum dtype T, int R, int U>
-static __device__ __forceinline__ void load_units(const place &at, int u, int units, unit ret[R][U])
+static __device__ __forceinline__ void load_units(const place<R> &at, int u, int units, unit ret[R][U])
 {
 #pragma unroll
 	for (int i = 0; i < U; i++)
 #pragma unroll
 		for (int r = 0; r < R; r++)
 			if (u + i * WARP < units)
-				load_unit<T>(at.m, static_cast<size_t>(at.row + r < at.rows ? at.row + r : at.rows - 1),
-					     u + i * WARP, units, ret[r][i]);
+				load_unit<T>(at.m, at.unit[r], static_cast<uint32_t>(u + i * WARP),
+					     static_cast<uint32_t>(units), ret[r][i]);
 }
 
 /* A unit of a row of activations. */
@@ -186,7 +190,7 @@ static __global__ void __launch_bounds__(PREPARE_THREADS, N > 2 ? 2 : 3) few_ker
 	const int lane = static_cast<int>(threadIdx.x) % WARP, stride = static_cast<int>(gridDim.y) * WARPS;
 	const int first = static_cast<int>(blockIdx.x) * N, rows = p.n - first < N ? p.n - first : N;
 	int group = static_cast<int>(blockIdx.y) * WARPS + static_cast<int>(threadIdx.x) / WARP;
-	place at = place_of<R>(p, group);
+	place<R> at = place_of<R>(p, group);
 	unit next[R][U];
 
 	if (group < p.groups)
@@ -257,7 +261,7 @@ template <enum dtype T> static __global__ void loose_kernel(const few p)
 	grid_go();
 	grid_wait();
 	for (; group < p.groups; group += stride) {
-		const place at = place_of<1>(p, group);
+		const place<1> at = place_of<1>(p, group);
 		float sum[most] = {};
 
 		for (int c = lane; c < cols; c += WARP) {
@@ -325,20 +329,21 @@ template <enum dtype T, enum form F, int N, int R, int U> static void launch_few
 	   "a product");
 }
 
+/* By what a unit takes: registers hold four of them, and four that are on their way, or two. */
 template <enum dtype T, enum form F> static void launch_form(struct device *d, few *p, int weights, int rows)
 {
-	constexpr int wide = T == DTYPE_Q8_0 || T == DTYPE_F32 ? 2 : 1; /* two loads a unit */
+	constexpr int few_units = form_of<T>::bits > 4 || form_of<T>::super || T == DTYPE_F32 ? 2 : 4;
 
 	if (p->n == 1 && rows <= SINGLE_ROWS * d->sms)
-		launch_few<T, F, 1, 1, 4 / wide>(d, p, weights);
+		launch_few<T, F, 1, 1, few_units>(d, p, weights);
 	else if (p->n == 1)
-		launch_few<T, F, 1, 2, 2 / wide>(d, p, weights);
+		launch_few<T, F, 1, 2, few_units / 2>(d, p, weights);
 	else if (p->n == 2)
-		launch_few<T, F, 2, 2, 2 / wide>(d, p, weights);
+		launch_few<T, F, 2, 2, 1>(d, p, weights);
 	else if (p->n <= 4)
 		launch_few<T, F, 4, 2, 1>(d, p, weights);
 	else
-		launch_few<T, F, 8, 4 / wide, 1>(d, p, weights);
+		launch_few<T, F, 8, few_units, 1>(d, p, weights);
 }
 
 template <enum dtype T> static void launch_type(struct device *d, few *p, int weights, enum form f, int rows)

@@ -50,20 +50,20 @@ struct unit {
 	uint32_t high[2], scale, super;
 };
 
-template <typename V> static __device__ __forceinline__ V weights_at(const uint8_t *array, size_t i)
+template <typename V> static __device__ __forceinline__ V weights_at(const uint8_t *array, uint32_t i)
 {
 	return __ldg(reinterpret_cast<const V *>(array) + i);
 }
 
-/* Unit u of `units` that a row has. */
+/* Unit u of the `units` of a row whose first is number `row` of the matrix (fewer than 2^31, as pack.cu checks). */
 template <enum dtype T>
-static __device__ __forceinline__ void load_unit(const matrix &m, size_t row, int u, int units, unit &ret)
+static __device__ __forceinline__ void load_unit(const matrix &m, uint32_t row, uint32_t u, uint32_t units, unit &ret)
 {
-	const size_t at = row * units + u;
+	const uint32_t at = row + u;
 
 	if constexpr (T == DTYPE_Q8_0) {
-		ret.q[0] = weights_at<uint4>(m.q, at + row * units);
-		ret.q[1] = weights_at<uint4>(m.q, at + (row + 1) * units);
+		ret.q[0] = weights_at<uint4>(m.q, at + row);
+		ret.q[1] = weights_at<uint4>(m.q, at + row + units);
 	} else if constexpr (T == DTYPE_F32) {
 		ret.q[0] = weights_at<uint4>(m.q, 2 * at);
 		ret.q[1] = weights_at<uint4>(m.q, 2 * at + 1);
@@ -165,11 +165,11 @@ template <enum dtype T> static __device__ __forceinline__ void floats_of(const u
 template <enum dtype T> static __device__ __forceinline__ float element_of(const uint8_t *q, size_t i)
 {
 	if constexpr (T == DTYPE_F32)
-		return weights_at<float>(q, i);
+		return __ldg(reinterpret_cast<const float *>(q) + i);
 	else if constexpr (T == DTYPE_F16)
-		return float_of_half(weights_at<uint16_t>(q, i));
+		return float_of_half(__ldg(reinterpret_cast<const uint16_t *>(q) + i));
 	else
-		return float_of_bfloat(weights_at<uint16_t>(q, i));
+		return float_of_bfloat(__ldg(reinterpret_cast<const uint16_t *>(q) + i));
 }
 
 /* Runs `call` with TYPE, a constant, for a type that is known when the program runs. */

@@ -250,12 +250,23 @@ static size_t aligned(size_t bytes)
 	return (bytes + array_align - 1) / array_align * array_align;
 }
 
+/* Units of a matrix have numbers of 31 bits: that is 34 GB of halves, or 38 of Q4_0. */
+static int check(const struct tensor *t, struct err *e)
+{
+	const int r = weight_check(t, e);
+
+	if (r == 0 && t->rows * (t->cols / (type_blocked(t->type) ? 32 : 8)) > INT32_MAX)
+		return err_set(e, SINK_EFORMAT, "A matrix of %zu rows of %zu columns is too large for a card.", t->rows,
+			       t->cols);
+	return r;
+}
+
 int weight_new(struct device *d, const struct tensor *t, struct weight **ret, struct err *e)
 {
 	struct weight *w;
 	sizes s;
 	size_t at = 0;
-	int r = weight_check(t, e);
+	int r = check(t, e);
 
 	if (r != 0 || (r = matmul_room(d, t, e)) != 0)
 		return r;
@@ -293,7 +304,8 @@ void weight_free(struct device *d, struct weight *w)
 
 /* Elements 8k .. 8k+7 of block u of a row, as dtype_to_f32() has them: all products and sums but the last are exact. */
 template <enum dtype T>
-static __device__ __forceinline__ void decode(const matrix &m, size_t row, int u, int units, int k, float v[8])
+static __device__ __forceinline__ void decode(const matrix &m, uint32_t row, uint32_t u, uint32_t units, int k,
+					      float v[8])
 {
 	unit b;
 
@@ -328,7 +340,9 @@ static __device__ __forceinline__ void decode_eight(const matrix &m, size_t row,
 	constexpr int parts = form_of<T>::unit / 8;
 
 	if (form_of<T>::blocked || cols % 8 == 0) {
-		decode<T>(m, row, static_cast<int>(i / parts), static_cast<int>(cols / form_of<T>::unit),
+		const uint32_t units = static_cast<uint32_t>(cols / form_of<T>::unit);
+
+		decode<T>(m, static_cast<uint32_t>(row) * units, static_cast<uint32_t>(i / parts), units,
 			  static_cast<int>(i % parts), v);
 		return;
 	}
