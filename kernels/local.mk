@@ -104,6 +104,7 @@ check_PROGRAMS += tests/kernels/check_kernels
 TESTS += tests/kernels/check_kernels
 tests_kernels_check_kernels_SOURCES = \
 	tests/kernels/bench.c \
+	tests/kernels/bench_card.c \
 	tests/kernels/bench_types.c \
 	tests/kernels/check.h \
 	tests/kernels/check_attend.c \

@@ -191,8 +191,11 @@ int kit_bench_types(const char *backend, int threads, enum precision precision)
 	struct bench m = { .b = kernels_find(backend, NULL), .cold = cpu_map(COLD) };
 	double speed[SHAPES][TYPES + 1] = { 0 };
 	struct kit_random r = { 1 };
-	float *x = kit_floats(most);
+	float *x;
 
+	if (m.b && m.b->apart)
+		return kit_bench_card(m.b, NULL, precision);
+	x = kit_floats(most);
 	kit_numbers(&r, x, most);
 	if (!m.b || !m.cold || pool_new(threads, false, &m.pool, NULL) != 0 || m.b->open(&o, &m.d, NULL) != 0 ||
 	    m.b->buffer_new(m.d, most, &m.x, NULL) || m.b->buffer_new(m.d, most, &m.y, NULL))

@@ -4,7 +4,7 @@
  * (emulated where the machine has none), from one row and from many, from one thread and from several.
  *
  * `check_kernels --bench [backend] [threads] [precision]` times the operations instead, and `--bench-types` with the
- * same arguments products of each type.
+ * same arguments products of each type; for a card with a type's name behind them, of that one.
  */
 #include <math.h>
 #include <stdio.h>
@@ -501,6 +501,8 @@ static int bench(int argc, char **argv)
 		fprintf(stderr, "%s\n", e.text);
 		return 1;
 	}
+	if (argc > 5 && kernels_find(argv[2], NULL))
+		return kit_bench_card(kernels_find(argv[2], NULL), argv[5], precision);
 	return (strcmp(argv[1], "--bench") == 0 ? kit_bench : kit_bench_types)(
 		argc > 2 ? argv[2] : "auto", argc > 3 ? (int)strtol(argv[3], NULL, 10) : kernels_cores(), precision);
 }

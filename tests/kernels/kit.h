@@ -90,5 +90,7 @@ void kit_attend(const struct kit_scene *s, const struct backend *b, struct devic
 int kit_bench(const char *backend, int threads, enum precision precision);
 /* Times products of every type on shapes of small and large models, as rows of a table for kernels/README.md. */
 int kit_bench_types(const char *backend, int threads, enum precision precision);
+/* The same for a card, on shapes of its own; `only` a type of this name, or NULL. */
+int kit_bench_card(const struct backend *b, const char *only, enum precision precision);
 
 #endif
