@@ -165,9 +165,7 @@ void blas_close(struct blas *b)
 		return;
 	if (b->handle)
 		b->destroy(b->handle);
-	if (b->library)
-		dlclose(b->library);
-	free(b);
+	free(b); /* The library stays: it has threads and handlers of its own. */
 }
 
 /* To cuBLAS, which counts by columns, y is [rows][n], w [cols][rows] to be turned, and x [cols][n]. */

@@ -9,8 +9,8 @@
 
 enum { TARGETS_MOST = 4 };
 
-/* Of a block. */
-static const int WARPS = PREPARE_WARPS;
+/* Of a block; and blocks that a multiprocessor holds, with one or two rows of activations, and with more. */
+static const int WARPS = PREPARE_WARPS, FEW_RESIDENT = 3, MANY_RESIDENT = 2;
 
 /* Products that are prepared on the way: at most so many rows, and floats of x. */
 enum { OWN_ROWS = 2, OWN_FLOATS = 8192 };
@@ -183,7 +183,7 @@ template <int V> static __device__ __forceinline__ float add_up(float v[V], int 
 
 /* Grid: (eights of rows of activations, blocks of warps); a warp takes groups until there are no more. */
 template <enum dtype T, enum form F, int N, int R, int U>
-static __global__ void __launch_bounds__(PREPARE_THREADS, N > 2 ? 2 : 3) few_kernel(const few p)
+static __global__ void __launch_bounds__(PREPARE_THREADS, N > 2 ? MANY_RESIDENT : FEW_RESIDENT) few_kernel(const few p)
 {
 	SHARED_DYNAMIC(uint8_t, own);
 	__shared__ float sums[WARPS];
@@ -308,14 +308,14 @@ static void number_groups(few *p, int weights, int r)
 		p->w[i].group = INT32_MAX;
 }
 
-/* A warp for each group; where blocks prepare their input, as many blocks as run at once, with equal shares. */
+/* As many blocks as run at once, or fewer, with equal shares: a few left over would take as long as a full round. */
 static dim3 grid_of(const struct device *d, const few *p, int rows)
 {
-	const int blocks = (p->groups + WARPS - 1) / WARPS, most = p->x ? 1 << 15 : 3 * d->sms;
-	const int rounds = (blocks + most - 1) / most;
+	const int columns = (p->n + rows - 1) / rows, blocks = (p->groups + WARPS - 1) / WARPS;
+	const int most = (rows > 2 ? MANY_RESIDENT : FEW_RESIDENT) * d->sms / columns;
+	const int rounds = most > 1 ? (blocks + most - 1) / most : blocks;
 
-	return dim3(static_cast<unsigned>((p->n + rows - 1) / rows),
-		    static_cast<unsigned>((blocks + rounds - 1) / rounds));
+	return dim3(static_cast<unsigned>(columns), static_cast<unsigned>((blocks + rounds - 1) / rounds));
 }
 
 template <enum dtype T, enum form F, int N, int R, int U> static void launch_few(struct device *d, few *p, int weights)
