@@ -140,10 +140,9 @@ void top(struct device *d, const float *logits, size_t n, size_t vocab, struct t
 /* Bytes of SCRATCH_TOP, whatever the vocabulary. */
 size_t top_bytes();
 
-/* attend.cu, attend_many.cu */
+/* store.cu, attend.cu */
 void store(struct device *d, const struct store *op);
 void attend(struct device *d, const struct attend *op);
-void attend_many(struct device *d, const struct attend *op, const struct card_rows *rows);
 
 } // namespace CUDA_SPACE
 

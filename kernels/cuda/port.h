@@ -17,6 +17,16 @@
 
 #ifdef KERNELS_STANDIN
 #include "standin.h"
+
+namespace CUDA_SPACE
+{
+
+static inline float power_of_two(float x)
+{
+	return exp2f(x);
+}
+
+} // namespace CUDA_SPACE
 #else
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -35,6 +45,9 @@ namespace CUDA_SPACE
 /* Whether the card lets a kernel begin before its predecessor has ended (Hopper and later); set when one is opened. */
 inline bool starts_early = false;
 
+/* Shared bytes that a kernel may have without being asked whether it may. */
+enum { SHARED_FREE = 48 << 10 };
+
 template <typename... P, typename... A>
 cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, cudaStream_t stream, A &&...a)
 {
@@ -49,6 +62,9 @@ cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, c
 	config.stream = stream;
 	config.attrs = &early;
 	config.numAttrs = starts_early ? 1 : 0;
+	if (shared > SHARED_FREE)
+		cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel),
+				     cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared));
 	return cudaLaunchKernelEx(&config, kernel, static_cast<P>(a)...);
 }
 
@@ -93,6 +109,15 @@ static __device__ __forceinline__ uint32_t halves_of_floats(float low, float hig
 
 	memcpy(&h, &h2, sizeof(h));
 	return h;
+}
+
+/* 2^x to two units in the last place; 0 below 2^-126. */
+static __device__ __forceinline__ float power_of_two(float x)
+{
+	float y;
+
+	asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+	return y;
 }
 
 static __device__ __forceinline__ float float_of_bfloat(uint16_t h)
