@@ -273,7 +273,7 @@ struct backend {
 	void (*attend)(struct device *d, const struct attend *op);
 	/* y[i] = x[index[i]], i < count; host: index. */
 	void (*gather)(struct device *d, const float *x, size_t width, const int32_t *index, size_t count, float *y);
-	/* top[i], in a buffer, of the logits [i][vocab]. */
+	/* top[i], in a buffer, of the logits [i][vocab]. NaN counts as negative infinity, which adds nothing to a sum. */
 	void (*top)(struct device *d, const float *logits, size_t n, size_t vocab, struct top *top);
 };
 

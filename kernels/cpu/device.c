@@ -302,21 +302,23 @@ static void top_of(const float *x, size_t vocab, struct top *top)
 	top->count = 0;
 	top->sum = 0;
 	for (size_t i = 0; i < vocab; i++) {
+		const float logit = isnan(x[i]) ? -INFINITY : x[i];
 		int32_t at = top->count;
 
-		if (at == TOP_MOST && !(x[i] > top->logit[at - 1]))
+		if (at == TOP_MOST && !(logit > top->logit[at - 1]))
 			continue;
 		top->count += at < TOP_MOST;
-		for (at = top->count - 1; at > 0 && x[i] > top->logit[at - 1]; at--) {
+		for (at = top->count - 1; at > 0 && logit > top->logit[at - 1]; at--) {
 			top->logit[at] = top->logit[at - 1];
 			top->id[at] = top->id[at - 1];
 		}
-		top->logit[at] = x[i];
+		top->logit[at] = logit;
 		top->id[at] = (int32_t)i;
 	}
 	top->max = vocab ? top->logit[0] : 0;
 	for (size_t i = 0; i < vocab; i++)
-		top->sum += exp((double)x[i] - (double)top->max);
+		if (x[i] > -INFINITY)
+			top->sum += exp((double)x[i] - (double)top->max);
 }
 
 void cpu_top(struct device *d, const float *logits, size_t n, size_t vocab, struct top *top)

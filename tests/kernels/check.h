@@ -21,6 +21,7 @@ void row_operations_repeat(void **state);
 void input_is_prepared_on_the_way(void **state);
 void copies_are_copies(void **state);
 void angles_are_taken_in_double(void **state);
+void the_largest_are_what_sorting_finds(void **state);
 
 /* check_attend.c */
 void store_writes_what_the_definition_says(void **state);

@@ -473,6 +473,7 @@ static const struct {
 	{ "input is prepared on the way", input_is_prepared_on_the_way, false },
 	{ "copies are copies", copies_are_copies, false },
 	{ "angles are taken in double", angles_are_taken_in_double, false },
+	{ "the largest are what sorting finds", the_largest_are_what_sorting_finds, false },
 	{ "store writes what the definition says", store_writes_what_the_definition_says, false },
 	{ "store repeats", store_repeats, false },
 	{ "attention is what the definition says", attention_is_what_the_definition_says, false },

@@ -263,3 +263,88 @@ void angles_are_taken_in_double(void **state)
 		}
 	s->b->close(d);
 }
+
+struct ranked {
+	double logit;
+	int32_t id;
+};
+
+static int by_rank(const void *a, const void *b)
+{
+	const struct ranked *x = a, *y = b;
+
+	if (x->logit != y->logit)
+		return x->logit > y->logit ? -1 : 1;
+	return x->id < y->id ? -1 : 1;
+}
+
+/* One row sorted by hand. */
+static void check_top(const float *x, size_t vocab, const struct top *top)
+{
+	struct ranked *all = test_calloc(vocab, sizeof(*all));
+	double sum = 0;
+
+	for (size_t i = 0; i < vocab; i++)
+		all[i] = (struct ranked){ isnan(x[i]) ? -INFINITY : (double)x[i], (int32_t)i };
+	qsort(all, vocab, sizeof(*all), by_rank);
+	for (size_t i = 0; i < vocab; i++)
+		sum += all[i].logit > -INFINITY ? exp(all[i].logit - all[0].logit) : 0;
+	assert_int_equal(top->count, vocab < TOP_MOST ? vocab : TOP_MOST);
+	assert_true((double)top->max == all[0].logit);
+	for (int32_t i = 0; i < top->count; i++) {
+		assert_int_equal(top->id[i], all[i].id);
+		assert_true((double)top->logit[i] == all[i].logit);
+	}
+	assert_true(fabs(top->sum - sum) <= 1e-6 * sum);
+	test_free(all);
+}
+
+/* Rows that differ in how many of their numbers are equal, and in what is no ordinary number. */
+static void make_row(struct kit_random *r, size_t kind, float *x, size_t vocab)
+{
+	kit_numbers(r, x, vocab);
+	for (size_t i = 0; i < vocab; i++) {
+		const uint32_t lot = kit_below(r, 64);
+
+		if (kind == 1) /* few different ones, zeros of both signs among them */
+			x[i] = truncf(x[i]) * 3;
+		else if (kind == 2) /* all equal */
+			x[i] = -2.5f;
+		else if (kind == 3) /* most are impossible */
+			x[i] = lot ? -INFINITY : x[i];
+		else if (kind == 4)
+			x[i] = lot == 0 ? NAN : lot == 1 ? -INFINITY : lot == 2 ? -3e38f : x[i] * 9;
+		else if (kind == 5) /* rising: each part of the row beats those before it */
+			x[i] = (float)i / 1000;
+		else if (kind == 6)
+			x[i] = -INFINITY;
+	}
+}
+
+void the_largest_are_what_sorting_finds(void **state)
+{
+	enum { KINDS = 7, MANY = 70 };
+	static const size_t vocabs[] = { 1, 2, 63, 64, 65, 1000, 2049, 4100, 32000, 49153, 270001 };
+	const struct subject *s = *state;
+	const size_t floats = MANY * sizeof(struct top) / sizeof(float);
+	struct device *d = kit_open(s->b, 2, MANY);
+	struct kit_random r = { 12 };
+	struct top top[MANY];
+
+	for (size_t v = 0; v < sizeof(vocabs) / sizeof(vocabs[0]); v++) {
+		const size_t vocab = vocabs[v], rows = vocab > 5000 ? 2 : vocab == 65 ? MANY : KINDS;
+		float *x = kit_floats(rows * vocab), *from, *to = kit_upload(s->b, d, NULL, floats);
+
+		for (size_t i = 0; i < rows; i++)
+			make_row(&r, (v + i) % KINDS, x + i * vocab, vocab);
+		from = kit_upload(s->b, d, x, rows * vocab);
+		s->b->top(d, from, rows, vocab, (struct top *)(void *)to);
+		s->b->read(d, top, to, rows * sizeof(*top));
+		for (size_t i = 0; i < rows; i++)
+			check_top(x + i * vocab, vocab, &top[i]);
+		s->b->buffer_free(d, from);
+		s->b->buffer_free(d, to);
+		free(x);
+	}
+	s->b->close(d);
+}
