@@ -12,11 +12,19 @@
 static void pick_one(struct batch *b, const struct slice *s, struct entry *n, size_t i)
 {
 	const size_t most = (size_t)n->how.penalty_last, recents = n->recents + i < most ? n->recents + i : most;
-	const int32_t *end = n->recent + n->recents + i;
+	const size_t row = s->first_logits + i;
+	const int32_t *recent = n->recent + n->recents + i - recents;
+	const struct top *top = model_top(b->model, row);
+	const int64_t position = n->position + (int64_t)i;
+	double *logprob = n->explains ? &n->logprob[i] : NULL;
+	int32_t token = SAMPLER_UNDECIDED;
 
-	n->token[i] =
-		sampler_pick(b->sampler, &n->how, model_logits(b->model, s->first_logits + i), n->position + (int64_t)i,
-			     end - recents, recents, n->explains ? &n->logprob[i] : NULL);
+	if (top)
+		token = sampler_pick_top(b->sampler, &n->how, top, position, recent, recents, logprob);
+	if (token == SAMPLER_UNDECIDED)
+		token = sampler_pick(b->sampler, &n->how, model_logits(b->model, row), position, recent, recents,
+				     logprob);
+	n->token[i] = token;
 }
 
 /* Picks one token after the other, as if each had been a step of its own, up to the first that no draft foresaw. */

@@ -60,8 +60,11 @@ static void report_flow(const struct flow *f, struct report *r)
 
 static int32_t pick_likeliest(const struct flow *f)
 {
+	const struct top *top = model_top(f->m, 0);
 	struct sampling greedy;
 
+	if (top)
+		return top->id[0];
 	sampling_defaults(&greedy);
 	greedy.temperature = 0;
 	return sampler_pick(f->sampler, &greedy, model_logits(f->m, 0), 0, NULL, 0, NULL);

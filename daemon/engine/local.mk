@@ -25,6 +25,8 @@ daemon_engine_libengine_la_SOURCES = \
 	daemon/engine/model_parts.h \
 	daemon/engine/model_step.c \
 	daemon/engine/model.h \
+	daemon/engine/output.c \
+	daemon/engine/output.h \
 	daemon/engine/policy.c \
 	daemon/engine/policy.h \
 	daemon/engine/pretoken.c \
@@ -92,6 +94,7 @@ engine_tests = \
 	tests/unit/test_kv \
 	tests/unit/test_literal \
 	tests/unit/test_model \
+	tests/unit/test_output \
 	tests/unit/test_record \
 	tests/unit/test_restore \
 	tests/unit/test_sample \
@@ -126,6 +129,10 @@ reading = \
 tests_unit_test_model_SOURCES = tests/unit/test_model.c $(reading)
 tests_unit_test_model_CPPFLAGS = $(engine_test_cppflags)
 tests_unit_test_model_LDADD = $(engine_test_libs)
+
+tests_unit_test_output_SOURCES = tests/unit/test_output.c
+tests_unit_test_output_CPPFLAGS = $(engine_test_cppflags)
+tests_unit_test_output_LDADD = $(engine_test_libs)
 
 tests_unit_test_record_SOURCES = tests/unit/test_record.c tests/unit/caching.c tests/unit/caching.h $(reading)
 tests_unit_test_record_CPPFLAGS = $(engine_test_cppflags)

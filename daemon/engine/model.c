@@ -217,7 +217,7 @@ static int open_weights(struct model *m, struct err *e)
 static int open_buffers(struct model *m, struct err *e)
 {
 	const struct shape *s = &m->shape;
-	const size_t n = m->o.max_rows, width = (size_t)s->width, ff = (size_t)s->ff, vocab = (size_t)m->info.vocab;
+	const size_t n = m->o.max_rows, width = (size_t)s->width, ff = (size_t)s->ff;
 	const size_t q = s->head.heads * s->head.head_size, kv = s->head.kv_heads * s->head.head_size;
 	const struct {
 		float **buffer;
@@ -230,22 +230,21 @@ static int open_buffers(struct model *m, struct err *e)
 		{ &m->pass.pair, n * 2 * ff },
 		{ &m->key_angles, n * 2 * s->head.rotated },
 		{ &m->query_angles, n * RUNS * s->head.rotated },
-		{ &m->logits, m->o.max_logits * vocab },
 	};
 	int r = 0;
 
 	for (size_t i = 0; !r && i < sizeof(list) / sizeof(list[0]); i++)
 		r = m->b->buffer_new(m->d, list[i].floats, list[i].buffer, e);
+	if (!r)
+		r = output_init(&m->out, m->b, m->d, m->o.max_logits, (size_t)m->info.vocab, e);
 	if (r)
 		return r;
-	m->host_logits = calloc(m->o.max_logits * vocab, sizeof(*m->host_logits));
 	m->batch.token = calloc(n, sizeof(*m->batch.token));
 	m->batch.rows = calloc(n, sizeof(*m->batch.rows));
 	m->batch.key_at = calloc(n, sizeof(*m->batch.key_at));
 	m->batch.query_at = calloc(n, sizeof(*m->batch.query_at));
 	m->batch.wants = calloc(n, sizeof(*m->batch.wants));
-	if (!m->host_logits || !m->batch.token || !m->batch.rows || !m->batch.key_at || !m->batch.query_at ||
-	    !m->batch.wants)
+	if (!m->batch.token || !m->batch.rows || !m->batch.key_at || !m->batch.query_at || !m->batch.wants)
 		return err_set(e, SINK_ENOMEM, "Out of memory for steps of %zu rows.", n);
 	m->pass.shape = s;
 	m->pass.pages = &m->pages;
@@ -367,14 +366,15 @@ int model_open(const struct model_options *o, struct model **ret, struct err *e)
 
 static void close_device(struct model *m)
 {
-	float *const buffers[] = { m->pass.x,	  m->last,	   m->pass.qkv, m->pass.att,   m->pass.pair,
-				   m->key_angles, m->query_angles, m->logits,	m->output_norm };
+	float *const buffers[] = { m->pass.x,	 m->last,	m->pass.qkv,	 m->pass.att,
+				   m->pass.pair, m->key_angles, m->query_angles, m->output_norm };
 
 	arena_free(m->arena);
 	m->b->weight_free(m->d, m->embedding == m->output ? NULL : m->embedding);
 	m->b->weight_free(m->d, m->output);
 	for (size_t i = 0; i < sizeof(buffers) / sizeof(buffers[0]); i++)
 		m->b->buffer_free(m->d, buffers[i]);
+	output_free(&m->out);
 	m->arch->unload(&m->w, &m->shape, m->layers);
 	m->b->close(m->d);
 }
@@ -386,7 +386,6 @@ void model_close(struct model *m)
 	if (m->d)
 		close_device(m);
 	weights_release(&m->w);
-	free(m->host_logits);
 	free(m->batch.token);
 	free(m->batch.rows);
 	free(m->batch.key_at);

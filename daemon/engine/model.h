@@ -102,7 +102,11 @@ int model_step(struct model *m, struct slice *slice, size_t slices, struct err *
  */
 void model_keep(const struct slice *slice, size_t count);
 
-/* Row `i` of the last step's logits: [vocab] floats, valid until the next step. */
+/* Row `i` of the last step's logits: [vocab] floats, valid until the next step. From a device that lies apart a row is
+ * copied when it is first asked for. */
 const float *model_logits(const struct model *m, size_t i);
+
+/* The largest of them, from a device that lies apart; NULL from one that has left all of them here. */
+const struct top *model_top(const struct model *m, size_t i);
 
 #endif

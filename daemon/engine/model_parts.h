@@ -5,6 +5,7 @@
 #include "arch/arch.h"
 #include "marks.h"
 #include "model.h"
+#include "output.h"
 
 /* Where the rows of a step are described; [max_rows] each. */
 struct batch {
@@ -37,9 +38,9 @@ struct model {
 	struct weight *output, *embedding; /* often one and the same */
 	struct arena *arena;
 	struct pass pass;
-	float *key_angles, *query_angles, *logits;
+	float *key_angles, *query_angles;
 	float *last; /* [max_logits][width]: what the last layer left of the rows that want logits */
-	float *host_logits;
+	struct output out;
 	struct batch batch;
 };
 

@@ -54,7 +54,7 @@ static void operate(struct model *m, size_t n, size_t wanted)
 	const size_t width = (size_t)s->width, vocab = (size_t)m->info.vocab;
 	const struct weight *output = m->output;
 	const struct matmul op = {
-		.w = &output, .weights = 1, .x = m->last, .n = wanted, .y = m->logits, .y_stride = vocab
+		.w = &output, .weights = 1, .x = m->last, .n = wanted, .y = m->out.logits, .y_stride = vocab
 	};
 
 	b->angles(m->d, m->batch.key_at[0], n * 2, s->inv_freq, s->head.rotated, m->key_angles);
@@ -67,6 +67,7 @@ static void operate(struct model *m, size_t n, size_t wanted)
 	b->gather(m->d, m->pass.x, width, m->batch.wants, wanted, m->last);
 	b->norm(m->d, m->last, wanted, width, m->output_norm, s->eps, m->last);
 	b->matmul(m->d, &op);
+	output_rank(&m->out, wanted);
 }
 
 /* The step itself, for the rows of the batch. */
@@ -82,8 +83,8 @@ static int run(struct model *m, struct err *e)
 	if (n)
 		operate(m, n, wanted);
 	r = m->b->end(m->d, e);
-	if (!r && batch->wanted)
-		m->b->read(m->d, m->host_logits, m->logits, batch->wanted * (size_t)m->info.vocab * sizeof(*m->logits));
+	if (!r)
+		output_take(&m->out, batch->wanted);
 	return r;
 }
 
@@ -122,6 +123,10 @@ void model_keep(const struct slice *slice, size_t count)
 
 const float *model_logits(const struct model *m, size_t i)
 {
-	assert(i < m->batch.wanted);
-	return m->host_logits + i * (size_t)m->info.vocab;
+	return output_row(&m->out, i);
+}
+
+const struct top *model_top(const struct model *m, size_t i)
+{
+	return output_top(&m->out, i);
 }

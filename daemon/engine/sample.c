@@ -2,6 +2,9 @@
  * Sampling. Sets are cut by thresholds, not by sorting: top-k and top-p each find the last token, in the order "larger
  * logit first, then lower id", that still belongs to the set, by selection in expected linear time. The draw walks the
  * tokens of the set in the order of their ids, so that a difference in the last bits of some logit moves nothing else.
+ *
+ * Where top-k leaves no more tokens than a device tells of (TOP_MOST), they are sorted, and what follows is done in that
+ * order: so a pick is the same whether all logits were looked at or the largest alone.
  */
 #include "sample.h"
 
@@ -106,17 +109,25 @@ static float penalized(const struct sampling *how, float logit, int32_t count)
 	return l > (double)FLT_MAX ? FLT_MAX : l < -(double)FLT_MAX ? -FLT_MAX : (float)l;
 }
 
+/* Counts each token among the last penalty_last; returns how many of `recent` they are, the last ones. */
+static size_t count_recent(struct sampler *s, const struct sampling *how, const int32_t *recent, size_t recents)
+{
+	const size_t last = (size_t)how->penalty_last < recents ? (size_t)how->penalty_last : recents;
+
+	for (size_t i = recents - last; i < recents; i++)
+		if (recent[i] >= 0 && (size_t)recent[i] < s->vocab)
+			s->count[recent[i]]++;
+	return last;
+}
+
 /* Every token among the last penalty_last, once each, with its count. */
 static void penalize(struct sampler *s, const struct sampling *how, const int32_t *recent, size_t recents)
 {
-	size_t last = (size_t)how->penalty_last < recents ? (size_t)how->penalty_last : recents;
+	const size_t last = count_recent(s, how, recent, recents);
 
 	if (last == 0)
 		return;
 	recent += recents - last;
-	for (size_t i = 0; i < last; i++)
-		if (recent[i] >= 0 && (size_t)recent[i] < s->vocab)
-			s->count[recent[i]]++;
 	for (size_t i = 0; i < last; i++) {
 		int32_t id = recent[i];
 
@@ -268,22 +279,160 @@ static int32_t draw(struct sampler *s, size_t n, double u)
 	return (int32_t)pick;
 }
 
+/* Orders c[0..n), a few. */
+static void sort(struct candidate *c, size_t n)
+{
+	for (size_t i = 1; i < n; i++)
+		for (size_t at = i; at > 0 && before(c[at], c[at - 1]); at--)
+			swap(&c[at], &c[at - 1]);
+}
+
+/* Orders c[0..n), a few, by their ids. */
+static void sort_by_id(struct candidate *c, size_t n)
+{
+	for (size_t i = 1; i < n; i++)
+		for (size_t at = i; at > 0 && c[at].id < c[at - 1].id; at--)
+			swap(&c[at], &c[at - 1]);
+}
+
+/* How many of the candidates, which are in order, top-p and then min-p leave; at least 1. */
+static size_t cut_few(const struct sampling *how, const struct candidate *c, size_t n)
+{
+	double weight[TOP_MOST], total = 0, sum = 0;
+	size_t kept = 0;
+
+	for (size_t i = 0; i < n; i++)
+		total += weight[i] = exp(((double)c[i].logit - (double)c[0].logit) / how->temperature);
+	if (how->top_p < 1) {
+		while (kept < n && sum < how->top_p * total)
+			sum += weight[kept++];
+		n = kept;
+	}
+	while (n > 1 && weight[n - 1] < how->min_p)
+		n--;
+	return n;
+}
+
+/* cut() and draw() for at most TOP_MOST candidates that are in order. */
+static int32_t draw_few(const struct sampling *how, struct candidate *c, size_t n, double u)
+{
+	const double max = (double)c[0].logit;
+	double weight[TOP_MOST], total = 0, sum = 0;
+	int32_t pick = c[0].id;
+
+	n = cut_few(how, c, n);
+	sort_by_id(c, n);
+	for (size_t i = 0; i < n; i++)
+		total += weight[i] = exp(((double)c[i].logit - max) / how->temperature);
+	for (size_t i = 0; i < n && !(u * total < sum); i++) {
+		sum += weight[i];
+		if (weight[i] > 0)
+			pick = c[i].id;
+	}
+	return pick;
+}
+
+/* How many of the first candidates the pick is among, before top-p and min-p. */
+static size_t candidates_of(const struct sampler *s, const struct sampling *how)
+{
+	if (!(how->temperature > 0))
+		return 1;
+	return how->top_k > 0 && (uint64_t)how->top_k < s->vocab ? (size_t)how->top_k : s->vocab;
+}
+
+static int32_t pick_from_all(struct sampler *s, const struct sampling *how, int64_t position)
+{
+	const size_t n = candidates_of(s, how);
+	const int32_t top = largest(s->logits, s->vocab);
+
+	if (!(how->temperature > 0))
+		return top;
+	for (size_t i = 0; i < s->vocab; i++)
+		s->candidates[i] = (struct candidate){ s->logits[i], (int32_t)i };
+	if (n > TOP_MOST)
+		return draw(s, cut(s, how, s->logits[top]), uniform(how->seed, position));
+	select_first(s->candidates, s->vocab, n);
+	sort(s->candidates, n);
+	return draw_few(how, s->candidates, n, uniform(how->seed, position));
+}
+
 int32_t sampler_pick(struct sampler *s, const struct sampling *how, const float *logits, int64_t position,
 		     const int32_t *recent, size_t recents, double *logprob)
 {
-	int32_t pick, top;
+	int32_t pick;
 
 	for (size_t i = 0; i < s->vocab; i++)
 		s->logits[i] = tame(logits[i]);
 	penalize(s, how, recent, recents);
-	pick = top = largest(s->logits, s->vocab);
-	if (how->temperature > 0) {
-		for (size_t i = 0; i < s->vocab; i++)
-			s->candidates[i] = (struct candidate){ s->logits[i], (int32_t)i };
-		pick = draw(s, cut(s, how, s->logits[top]), uniform(how->seed, position));
-	}
+	pick = pick_from_all(s, how, position);
 	if (logprob)
 		*logprob = logits_logprob(logits, s->vocab, pick);
+	return pick;
+}
+
+/* Whether a penalty may make a logit larger. */
+static bool lifts(const struct sampling *how)
+{
+	return how->repetition_penalty < 1 || how->presence_penalty < 0 || how->frequency_penalty < 0;
+}
+
+/* Penalizes the n candidates among the recent tokens; false if one that is not among them may have come in. */
+static bool penalize_few(struct sampler *s, const struct sampling *how, size_t n, const int32_t *recent, size_t recents)
+{
+	const size_t last = count_recent(s, how, recent, recents);
+	bool others = false;
+
+	for (size_t i = 0; last && i < n; i++) {
+		struct candidate *c = &s->candidates[i];
+
+		if (s->count[c->id])
+			c->logit = penalized(how, c->logit, s->count[c->id]);
+		s->count[c->id] = 0;
+	}
+	for (size_t i = recents - last; i < recents; i++) {
+		if (recent[i] < 0 || (size_t)recent[i] >= s->vocab)
+			continue;
+		others = others || s->count[recent[i]];
+		s->count[recent[i]] = 0;
+	}
+	return !(others && lifts(how));
+}
+
+/* Takes over the candidates; false if one of them is no number to reckon with, or beside others that are none. */
+static bool take_few(struct sampler *s, const struct top *top)
+{
+	for (int32_t i = 0; i < top->count; i++) {
+		if (!(fabsf(top->logit[i]) < FLT_MAX))
+			return false;
+		s->candidates[i] = (struct candidate){ top->logit[i], top->id[i] };
+	}
+	return top->count > 0;
+}
+
+/*
+ * All that are not among the candidates come behind the last of these as it was, and stay there. So the first ones are
+ * known as far as they come before it, or are itself, when penalties have moved them.
+ */
+int32_t sampler_pick_top(struct sampler *s, const struct sampling *how, const struct top *top, int64_t position,
+			 const int32_t *recent, size_t recents, double *logprob)
+{
+	const size_t n = candidates_of(s, how), count = (size_t)top->count;
+	struct candidate last;
+	int32_t pick;
+
+	if (n > count || !take_few(s, top))
+		return SAMPLER_UNDECIDED;
+	last = s->candidates[count - 1];
+	if (!penalize_few(s, how, count, recent, recents))
+		return SAMPLER_UNDECIDED;
+	sort(s->candidates, count);
+	if (count < s->vocab && before(last, s->candidates[n - 1]))
+		return SAMPLER_UNDECIDED;
+	pick = how->temperature > 0 ? draw_few(how, s->candidates, n, uniform(how->seed, position))
+				    : s->candidates[0].id;
+	for (size_t i = 0; logprob && i < count; i++)
+		if (top->id[i] == pick)
+			*logprob = (double)top->logit[i] - (double)top->max - log(top->sum);
 	return pick;
 }
 

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "error.h"
+#include "kernels.h"
 
 struct sampling {
 	double temperature;	   /* 0..100 */
@@ -43,6 +44,15 @@ void sampler_free(struct sampler *s); /* NULL is fine */
  */
 int32_t sampler_pick(struct sampler *s, const struct sampling *how, const float *logits, int64_t position,
 		     const int32_t *recent, size_t recents, double *logprob);
+
+/*
+ * The same from the largest logits alone, where they decide it: the same token. They do if the temperature is 0 or top_k
+ * is at most TOP_MOST, and penalties neither lift tokens nor push so many of these down that others come in; else
+ * SAMPLER_UNDECIDED, and all logits must be asked.
+ */
+enum { SAMPLER_UNDECIDED = -1 };
+int32_t sampler_pick_top(struct sampler *s, const struct sampling *how, const struct top *top, int64_t position,
+			 const int32_t *recent, size_t recents, double *logprob);
 
 /* Natural log-probability of `token` under softmax(logits[n]); sums in double. */
 double logits_logprob(const float *logits, size_t n, int32_t token);

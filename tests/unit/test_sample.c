@@ -251,6 +251,152 @@ static void numbers_that_are_none_do_no_harm(void **state)
 	sampler_free(s);
 }
 
+/* As a device tells the largest: sorted by hand. */
+static void top_by_hand(const float *logits, struct top *top)
+{
+	struct token t[VOCAB];
+
+	for (int32_t i = 0; i < VOCAB; i++)
+		t[i] = (struct token){ i, (double)logits[i], 0 };
+	qsort(t, VOCAB, sizeof(*t), by_rank);
+	*top = (struct top){ .max = (float)t[0].logit, .count = TOP_MOST };
+	for (int i = 0; i < VOCAB; i++)
+		top->sum += exp(t[i].logit - t[0].logit);
+	for (int i = 0; i < TOP_MOST; i++) {
+		top->logit[i] = (float)t[i].logit;
+		top->id[i] = t[i].id;
+	}
+}
+
+/* Some of the recent tokens are likely ones, some are any, and some are none. */
+static void recent_by_hand(uint32_t seed, const struct top *top, int32_t *recent, size_t recents)
+{
+	for (uint32_t i = 0; i < recents; i++) {
+		const uint32_t key[2] = { seed, 78 }, counter[4] = { i, 0, 0, 0 };
+		uint32_t r[4];
+
+		philox(key, counter, r);
+		recent[i] = r[0] % 3 == 0 ? top->id[r[1] % TOP_MOST] : (int32_t)(r[1] % (VOCAB + 3)) - 1;
+	}
+}
+
+enum { RECENTS = 20, ROUNDS = 4000 };
+
+struct settings {
+	double temperature;
+	int64_t top_k;
+	double top_p, min_p, repetition, presence, frequency;
+	int least, most; /* how many of ROUNDS picks the largest logits have to decide */
+};
+
+/* Returns how many were decided; each of them must be what all logits decide. */
+static int decided(const struct settings *c, uint32_t seed)
+{
+	struct sampling how;
+	struct sampler *s;
+	int n = 0;
+
+	assert_int_equal(sampler_new(VOCAB, &s, NULL), 0);
+	sampling_defaults(&how);
+	how.temperature = c->temperature;
+	how.top_k = c->top_k;
+	how.top_p = c->top_p;
+	how.min_p = c->min_p;
+	how.repetition_penalty = c->repetition;
+	how.presence_penalty = c->presence;
+	how.frequency_penalty = c->frequency;
+	for (uint32_t round = 0; round < ROUNDS; round++) {
+		int32_t recent[RECENTS], want, got;
+		double logprob, exact;
+		float logits[VOCAB];
+		struct top top;
+
+		if (round % 40 == 0) {
+			random_logits(seed + round, logits);
+			top_by_hand(logits, &top);
+		}
+		recent_by_hand(seed + round, &top, recent, RECENTS);
+		want = sampler_pick(s, &how, logits, round, recent, RECENTS, &exact);
+		got = sampler_pick_top(s, &how, &top, round, recent, RECENTS, &logprob);
+		if (got == SAMPLER_UNDECIDED)
+			continue;
+		assert_int_equal(got, want);
+		assert_true(fabs(logprob - exact) < 1e-12);
+		n++;
+	}
+	sampler_free(s);
+	return n;
+}
+
+static void the_largest_decide_what_all_decide(void **state)
+{
+	static const struct settings cases[] = {
+		{ 0.7, 40, 0.95, 0.05, 1, 0, 0, ROUNDS, ROUNDS }, /* the defaults */
+		{ 0, 0, 1, 0, 1, 0, 0, ROUNDS, ROUNDS },
+		{ 0, 40, 1, 0, 1.3, 0.5, 0.2, ROUNDS, ROUNDS },
+		{ 1, 64, 1, 0, 1, 0, 0, ROUNDS, ROUNDS },
+		{ 1.5, 64, 0.9, 0.01, 1, 0, 0, ROUNDS, ROUNDS },
+		{ 1e-300, 20, 0.5, 0, 1, 0, 0, ROUNDS, ROUNDS },
+		{ 100, 7, 0.999999, 0, 1, 0, 0, ROUNDS, ROUNDS },
+		{ 1, 1, 1, 0, 1, 0, 0, ROUNDS, ROUNDS },
+		{ 0.8, 40, 0.95, 0.05, 1.2, 0, 0, ROUNDS, ROUNDS }, /* at most 20 of 64 move down */
+		{ 0.8, 44, 1, 0, 1, 2, 2, ROUNDS, ROUNDS },
+		{ 0.8, 60, 1, 0, 1.2, 0, 0, 1, ROUNDS / 2 },
+		{ 0.8, 64, 1, 0, 10, 10, 10, 1, ROUNDS / 10 }, /* decided where none of them is recent */
+		{ 0.7, 40, 0.95, 0.05, 0.9, 0, 0, 0, ROUNDS / 10 },
+		{ 0, 40, 0.95, 0.05, 1, -1, 0, 0, ROUNDS / 10 },
+		{ 0.7, 40, 0.95, 0.05, 1, 0, -0.1, 0, ROUNDS / 10 },
+		{ 1, 65, 0.95, 0.05, 1, 0, 0, 0, 0 },
+		{ 1, 0, 0.95, 0.05, 1, 0, 0, 0, 0 },
+	};
+
+	(void)state;
+	for (uint32_t c = 0; c < sizeof(cases) / sizeof(cases[0]); c++)
+		assert_in_range(decided(&cases[c], c << 16), cases[c].least, cases[c].most);
+}
+
+/* A vocabulary that is all told needs no other logits, whatever the settings. */
+static void a_small_vocabulary_is_decided(void **state)
+{
+	const float logits[5] = { 1, 2, 2, -1, 0.5F };
+	const struct top top = {
+		.sum = 3, .max = 2, .count = 5, .logit = { 2, 2, 1, 0.5F, -1 }, .id = { 1, 2, 0, 4, 3 }
+	};
+	const int32_t recent[] = { 3, 1, 3 };
+	struct sampling how;
+	struct sampler *s;
+
+	(void)state;
+	assert_int_equal(sampler_new(5, &s, NULL), 0);
+	sampling_defaults(&how);
+	how.top_k = 0;
+	how.temperature = 1.3;
+	how.presence_penalty = -2;
+	for (int64_t at = 0; at < DRAWS; at++)
+		assert_int_equal(sampler_pick_top(s, &how, &top, at, recent, 3, NULL),
+				 sampler_pick(s, &how, logits, at, recent, 3, NULL));
+	sampler_free(s);
+}
+
+static void candidates_that_are_no_numbers_decide_nothing(void **state)
+{
+	const float odd[] = { NAN, INFINITY, -INFINITY, FLT_MAX, -FLT_MAX };
+	struct top top = { .sum = 1, .count = 2 };
+	struct sampling how;
+	struct sampler *s;
+
+	(void)state;
+	assert_int_equal(sampler_new(100, &s, NULL), 0);
+	sampling_defaults(&how);
+	how.temperature = 0;
+	assert_int_equal(sampler_pick_top(s, &how, &(struct top){ 0 }, 0, NULL, 0, NULL), SAMPLER_UNDECIDED);
+	for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++) {
+		top.logit[i % 2] = odd[i];
+		assert_int_equal(sampler_pick_top(s, &how, &top, 0, NULL, 0, NULL), SAMPLER_UNDECIDED);
+	}
+	sampler_free(s);
+}
+
 static void log_probabilities_add_up_to_one(void **state)
 {
 	float logits[VOCAB];
@@ -312,6 +458,9 @@ int main(void)
 		cmocka_unit_test(zero_temperature_is_greedy),
 		cmocka_unit_test(negative_logits_are_penalized_downwards),
 		cmocka_unit_test(numbers_that_are_none_do_no_harm),
+		cmocka_unit_test(the_largest_decide_what_all_decide),
+		cmocka_unit_test(a_small_vocabulary_is_decided),
+		cmocka_unit_test(candidates_that_are_no_numbers_decide_nothing),
 		cmocka_unit_test(log_probabilities_add_up_to_one),
 		cmocka_unit_test(settings_out_of_range_are_named),
 	};
