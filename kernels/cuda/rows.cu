@@ -418,8 +418,8 @@ static void top_some(struct device *d, const float *logits, size_t n, size_t voc
 		ok(d, LAUNCH((merge_kernel<2>), rows, MERGERS, 0, d->stream, lists, count, vocab, top), "top");
 	else
 		ok(d,
-		   LAUNCH((merge_kernel<LISTS * TOP_MOST / MERGERS>), rows, MERGERS, 0, d->stream, lists, count, vocab,
-			  top),
+		   LAUNCH((merge_kernel<int{ LISTS } * TOP_MOST / MERGERS>), rows, MERGERS, 0, d->stream, lists, count,
+			  vocab, top),
 		   "top");
 }
 
@@ -431,7 +431,7 @@ void top(struct device *d, const float *logits, size_t n, size_t vocab, struct t
 	if (!lists || !vocab)
 		return;
 	for (size_t i = 0; i < n; i += TOP_ROWS)
-		top_some(d, logits + i * vocab, n - i < TOP_ROWS ? n - i : TOP_ROWS, vocab,
+		top_some(d, logits + i * vocab, n - i < TOP_ROWS ? n - i : size_t{ TOP_ROWS }, vocab,
 			 (stretches + each - 1) / each, each, lists, top + i);
 }
 
