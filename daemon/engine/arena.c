@@ -19,16 +19,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/random.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "arena_file.h"
 #include "seal.h"
 
 enum {
-	HEAD_BYTES = 4096, /* of each file, before the pages or the blocks: keeps pages aligned */
-	ARENA_VERSION = 1,
-	BYTE_ORDER_MARK = 0x01020304,
 	BLOCK_MAGIC = 0x6b636c62,
 	ORDER_LEAST = 10, /* blocks have 2^10 bytes and more */
 	ORDER_MOST = 29,
@@ -40,19 +36,6 @@ enum {
 
 /* Address space for records; memory is committed as they are made. */
 static const size_t records_bytes = (size_t)1 << 30;
-static const char pages_magic[8] = "sinkpage", records_magic[8] = "sinkrecs";
-
-/* At the beginning of each file. */
-struct identity {
-	char magic[8];
-	uint32_t version, byte_order;
-	uint64_t pair; /* drawn by lot, the same in the two files that belong together */
-	uint64_t fingerprint;
-	uint64_t layers, kv_heads, head_size;
-	uint32_t type, page_tokens;
-	uint64_t page_bytes;
-	uint64_t sum; /* of what stands before it */
-};
 
 struct block {
 	uint32_t magic, order; /* it has 2^order bytes, this head among them */
@@ -123,7 +106,7 @@ static int map_pages(struct arena *a, struct err *e)
 	void *map;
 	int r;
 
-	a->head = fd < 0 ? 0 : HEAD_BYTES;
+	a->head = fd < 0 ? 0 : ARENA_HEAD;
 	a->mapped = a->head + a->pages * a->page_bytes;
 	a->refs = calloc(a->pages, sizeof(*a->refs));
 	a->free = calloc(a->pages, sizeof(*a->free));
@@ -154,98 +137,16 @@ int arena_new(const struct backend *b, struct device *d, const struct page_shape
 	return r;
 }
 
-static struct identity identity_of(const struct arena *a, const char magic[8], uint64_t fingerprint, uint64_t pair)
-{
-	struct identity i = { .version = ARENA_VERSION,
-			      .byte_order = BYTE_ORDER_MARK,
-			      .pair = pair,
-			      .fingerprint = fingerprint,
-			      .layers = a->shape.layers,
-			      .kv_heads = a->shape.kv_heads,
-			      .head_size = a->shape.head_size,
-			      .type = (uint32_t)a->shape.type,
-			      .page_tokens = PAGE_TOKENS,
-			      .page_bytes = a->page_bytes };
-
-	memcpy(i.magic, magic, sizeof(i.magic));
-	i.sum = seal_bytes(&i, offsetof(struct identity, sum), 0);
-	return i;
-}
-
-static int make_file(const char *name, size_t bytes, const struct identity *i, int *ret, struct err *e)
-{
-	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-
-	/* Nobody who holds the descriptor may cut the file, which would take mapped memory from under us. */
-	if (fd >= 0 && !ftruncate(fd, (off_t)bytes) && pwrite(fd, i, sizeof(*i), 0) == (ssize_t)sizeof(*i) &&
-	    !fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK)) {
-		*ret = fd;
-		return 0;
-	}
-	err_set(e, SINK_ENOMEM, "The system refused a file in memory for the cache: %s.", strerror(errno));
-	if (fd >= 0)
-		close(fd);
-	return SINK_ENOMEM;
-}
-
-static int make_files(struct arena *a, uint64_t fingerprint, struct err *e)
-{
-	struct identity pages, records;
-	uint64_t pair;
-	int r;
-
-	if (getrandom(&pair, sizeof(pair), 0) != (ssize_t)sizeof(pair))
-		return err_set(e, SINK_EIO, "The system has no random numbers: %s.", strerror(errno));
-	pages = identity_of(a, pages_magic, fingerprint, pair);
-	records = identity_of(a, records_magic, fingerprint, pair);
-	r = make_file("sinkd-pages", HEAD_BYTES + a->pages * a->page_bytes, &pages, &a->files.pages, e);
-	if (!r)
-		r = make_file("sinkd-records", records_bytes, &records, &a->files.records, e);
-	return r;
-}
-
-/* Reads the identity of a file that is to be adopted, and compares it with ours. */
-static int check_file(const struct arena *a, int fd, const char magic[8], uint64_t fingerprint, struct identity *i,
-		      size_t *bytes, struct err *e)
-{
-	const char *what = magic == pages_magic ? "pages" : "records";
-	struct identity ours;
-	struct stat st;
-
-	if (fstat(fd, &st) || !S_ISREG(st.st_mode) || pread(fd, i, sizeof(*i), 0) != (ssize_t)sizeof(*i) ||
-	    memcmp(i->magic, magic, sizeof(i->magic)) != 0)
-		return err_set(e, SINK_EFORMAT, "The file of %s that was left is none of ours.", what);
-	*bytes = (size_t)st.st_size;
-	if (i->byte_order != BYTE_ORDER_MARK)
-		return err_set(e, SINK_EFORMAT, "The file of %s was left by a machine of another byte order.", what);
-	if (i->version != ARENA_VERSION)
-		return err_set(e, SINK_EFORMAT, "The file of %s is of version %u; this is version %d.", what,
-			       i->version, ARENA_VERSION);
-	ours = identity_of(a, magic, fingerprint, i->pair);
-	if (i->sum != seal_bytes(i, offsetof(struct identity, sum), 0))
-		return err_set(e, SINK_EFORMAT, "The identity of the file of %s is damaged.", what);
-	if (i->fingerprint != fingerprint)
-		return err_set(e, SINK_EFORMAT, "The file of %s is of another model.", what);
-	if (memcmp(i, &ours, sizeof(ours)) != 0)
-		return err_set(e, SINK_EFORMAT, "The file of %s holds pages of another shape.", what);
-	return 0;
-}
-
 /* Compares the files with what is expected; only then the pages' is made longer, if need be. */
 static int take_files(struct arena *a, const struct arena_files *from, uint64_t fingerprint, struct err *e)
 {
-	const size_t bytes = HEAD_BYTES + a->pages * a->page_bytes;
-	struct identity pages, records;
+	const size_t bytes = ARENA_HEAD + a->pages * a->page_bytes;
 	size_t has, mapped;
-	int r = check_file(a, from->pages, pages_magic, fingerprint, &pages, &has, e);
+	int r = arena_files_check(from, &a->shape, fingerprint, &has, &mapped, e);
 
-	if (!r)
-		r = check_file(a, from->records, records_magic, fingerprint, &records, &mapped, e);
 	if (r)
 		return r;
-	if (pages.pair != records.pair)
-		return err_set(e, SINK_EFORMAT, "The files of pages and of records do not belong together.");
-	if (has <= HEAD_BYTES || (has - HEAD_BYTES) % a->page_bytes || mapped != records_bytes)
+	if (has <= ARENA_HEAD || (has - ARENA_HEAD) % a->page_bytes || mapped != records_bytes)
 		return err_set(e, SINK_EFORMAT, "The files of pages and of records have %zu and %zu bytes.", has,
 			       mapped);
 	if (has > bytes)
@@ -253,8 +154,8 @@ static int take_files(struct arena *a, const struct arena_files *from, uint64_t 
 			       has >> 20, bytes >> 20);
 	if (has < bytes && ftruncate(from->pages, (off_t)bytes))
 		return err_set(e, SINK_ENOMEM, "The file of pages cannot grow: %s.", strerror(errno));
-	a->fresh = (has - HEAD_BYTES) / a->page_bytes;
-	a->waiting = HEAD_BYTES;
+	a->fresh = (has - ARENA_HEAD) / a->page_bytes;
+	a->waiting = ARENA_HEAD;
 	a->files = *from;
 	return 0;
 }
@@ -300,7 +201,7 @@ static int map_records(struct arena *a, struct err *e)
 			       records_bytes >> 20, strerror(errno));
 	a->records = map;
 	a->records_mapped = records_bytes;
-	a->records_end = HEAD_BYTES;
+	a->records_end = ARENA_HEAD;
 	while (is_block(a, a->records_end)) {
 		size_t at = a->records_end;
 
@@ -320,7 +221,9 @@ int arena_open(const struct backend *b, struct device *d, const struct page_shap
 
 	if (r)
 		return r;
-	r = adopts ? take_files(a, from, fingerprint, e) : make_files(a, fingerprint, e);
+	r = adopts ? take_files(a, from, fingerprint, e)
+		   : arena_files_make(shape, fingerprint, ARENA_HEAD + a->pages * a->page_bytes, records_bytes,
+				      &a->files, e);
 	if (!r)
 		r = map_pages(a, e);
 	if (!r)
@@ -394,7 +297,7 @@ static void *warm(void *arg)
 {
 	struct arena *a = arg;
 	size_t left = WARM_MOST;
-	off_t at, past = HEAD_BYTES;
+	off_t at, past = ARENA_HEAD;
 
 	if (!a->waiting) {
 		bring_in(a->host, a->head + a->free_count * a->page_bytes, MADV_POPULATE_WRITE);
@@ -407,9 +310,9 @@ static void *warm(void *arg)
 
 		bring_in(a->host + at, bytes, MADV_POPULATE_READ);
 		left -= bytes;
-		for (size_t i = (size_t)(at - HEAD_BYTES); i < (size_t)(past - HEAD_BYTES); i += a->page_bytes)
+		for (size_t i = (size_t)(at - ARENA_HEAD); i < (size_t)(past - ARENA_HEAD); i += a->page_bytes)
 			a->empty[i / a->page_bytes] = 0;
-		a->empty[(size_t)(past - HEAD_BYTES - 1) / a->page_bytes] = 0;
+		a->empty[(size_t)(past - ARENA_HEAD - 1) / a->page_bytes] = 0;
 	}
 	return NULL;
 }

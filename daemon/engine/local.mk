@@ -9,6 +9,8 @@ daemon_engine_libengine_la_SOURCES = \
 	daemon/engine/arch/llama.c \
 	daemon/engine/arena.c \
 	daemon/engine/arena.h \
+	daemon/engine/arena_file.c \
+	daemon/engine/arena_file.h \
 	daemon/engine/bpe.c \
 	daemon/engine/bpe.h \
 	daemon/engine/draft.c \
