@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "arena_file.h"
+#include "mirror.h"
 #include "seal.h"
 
 enum {
@@ -49,6 +50,7 @@ struct arena {
 	const struct backend *b;
 	struct device *d;
 	struct page_shape shape;
+	struct mirror *mirror;
 	size_t page_bytes, pages;
 	char *host; /* the map, and in it the first page */
 	char *base;
@@ -121,6 +123,8 @@ static int map_pages(struct arena *a, struct err *e)
 	r = a->b->pages_attach(a->d, a->host + a->head, a->mapped - a->head, e);
 	if (!r)
 		a->base = a->host + a->head;
+	if (!r && a->b->apart)
+		r = mirror_new(a->b, a->d, &a->shape, a->base, a->pages, &a->mirror, e);
 	return r;
 }
 
@@ -248,12 +252,18 @@ const struct page_shape *arena_shape(const struct arena *a)
 	return &a->shape;
 }
 
+struct mirror *arena_mirror(const struct arena *a)
+{
+	return a->mirror;
+}
+
 void arena_free(struct arena *a)
 {
 	if (!a)
 		return;
 	assert(a->owned == 0 || a->records);
 	arena_warm_end(a);
+	mirror_free(a->mirror);
 	if (a->base)
 		a->b->pages_detach(a->d);
 	if (a->host)

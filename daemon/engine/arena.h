@@ -44,6 +44,8 @@ int arena_open(const struct backend *b, struct device *d, const struct page_shap
 /* Its files; -1 for one of arena_new(). For handing over, not to be closed. */
 struct arena_files arena_files(const struct arena *a);
 const struct page_shape *arena_shape(const struct arena *a);
+/* What the host has of its pages (mirror.h); NULL where they lie at the host. */
+struct mirror *arena_mirror(const struct arena *a);
 
 /* NULL is fine; every kv must be gone. Files are closed; what kv_leave() left in them stays, if somebody has them. */
 void arena_free(struct arena *a);

@@ -26,77 +26,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "checkpoint.h"
+#include "mirror.h"
 #include "record.h"
 
 static int64_t pages_for(int64_t tokens)
 {
 	return (tokens + PAGE_TOKENS - 1) / PAGE_TOKENS;
-}
-
-int kv_check(const struct kv_options *o, struct err *e)
-{
-	if (!o->policy.row || o->policy.sinks < 0 || o->policy.window < 1 || o->policy.kept < 0)
-		return err_set(e, SINK_EINVAL,
-			       "The cache needs a policy with 0 sinks or more and a window of 1 or more.");
-	if (o->step < 1 || o->step > KV_STEP_MOST)
-		return err_set(e, SINK_EINVAL, "A step of %zu tokens is not within 1 and %d.", o->step, KV_STEP_MOST);
-	if (o->origin < 0 || o->origin > (INT64_C(1) << 52))
-		return err_set(e, SINK_EINVAL, "A text cannot begin at position %lld.", (long long)o->origin);
-	if (o->limit < 0)
-		return err_set(e, SINK_EINVAL, "A limit of %lld tokens is below 0.", (long long)o->limit);
-	return 0;
-}
-
-int kv_check_marks(const struct kv_options *o, struct err *e)
-{
-	if (policy_marking(&o->policy) == MARKING_NONE)
-		return 0;
-	if (o->marks == 0)
-		return err_set(e, SINK_EINVAL, "The policy %s needs to know which tokens to keep.",
-			       policy_name(&o->policy));
-	for (size_t i = 0; i < o->marks; i++)
-		if (o->mark[i] < 0)
-			return err_set(e, SINK_EINVAL, "%d is no token id.", o->mark[i]);
-	return 0;
-}
-
-/*
- * Finds the length of each run's table: what the rows of a step see together. The window's are W - 1 + step tokens,
- * which begin and end inside a page. The kept's are K, those that the window may hold, those of the step, and those of
- * the `step` tokens before it, which stay for kv_rewind().
- */
-int kv_plan(const struct arena *a, struct kv_options *o, int64_t ring[RUNS], struct err *e)
-{
-	const int64_t pages = (int64_t)arena_pages(a), step = (int64_t)o->step;
-	const struct policy *p = &o->policy;
-	int64_t need = 0, unbounded = 0, length;
-
-	memset(ring, 0, RUNS * sizeof(*ring));
-	ring[RUN_PINNED] = pages_for(p->sinks);
-	if (p->window == INT32_MAX)
-		unbounded++;
-	else
-		ring[RUN_WINDOW] = pages_for(p->window + (policy_begins_anew(p) ? 1 : step) - 2) + 1;
-	if (policy_marking(p) != MARKING_NONE && p->kept == INT32_MAX)
-		unbounded++;
-	else if (policy_marking(p) != MARKING_NONE)
-		ring[RUN_KEPT] = pages_for((int64_t)p->kept + p->window + 2 * step) + 1;
-	for (int r = 0; r < RUNS; r++)
-		need += ring[r];
-	if (unbounded && !o->limit && need < pages)
-		o->limit = (pages - need) / unbounded * PAGE_TOKENS;
-	length = o->limit > pages * PAGE_TOKENS ? pages + 1 : pages_for(o->limit);
-	if (p->window == INT32_MAX)
-		ring[RUN_WINDOW] = length;
-	if (p->kept == INT32_MAX)
-		ring[RUN_KEPT] = length;
-	need += unbounded * length;
-	if (need > pages || (unbounded && length == 0))
-		return err_set(e, SINK_EBUSY,
-			       "A cache of this policy (%s) may need %lld pages of %d tokens; the memory for caches "
-			       "holds %lld.",
-			       policy_name(p), (long long)need, PAGE_TOKENS, (long long)pages);
-	return 0;
 }
 
 static bool alloc_run(struct kv *kv, int run, int64_t ring)
@@ -146,7 +82,7 @@ struct kv *kv_alloc(struct arena *a, const struct kv_options *o, const int64_t r
 		kv->a = a;
 		kv->o = *o;
 		kv->o.mark = NULL;
-		kv->text = policy_begins_anew(&o->policy) ? 0 : kv_text(0, NULL, 0);
+		kv->text = kv->sure.text = policy_begins_anew(&o->policy) ? 0 : kv_text(0, NULL, 0);
 		return kv;
 	}
 	err_set(e, SINK_ENOMEM, "Out of memory for the page tables of a cache.");
@@ -259,6 +195,10 @@ int kv_fork(struct kv *kv, struct kv **ret, struct err *e)
 	fork->reached = kv->reached;
 	fork->text = kv->text;
 	fork->marks_below = kv->marks_below;
+	fork->sure = kv->sure;
+	memcpy(fork->due, kv->due, sizeof(kv->due));
+	fork->dues = kv->dues;
+	fork->absent = kv->absent;
 	fork->past = kv->past;
 	fork->past.at = fork->marks;
 	if (kv->marks) {
@@ -301,7 +241,7 @@ static bool holds_slots(const struct kv *kv, int run, int64_t first, int64_t pas
  * the copies of the marks in the window too, which are seen when they have left it; and the pages that will be written
  * on, since a page that is there has all its rows.
  */
-static bool holds_text(const struct kv *kv, int64_t count, int64_t marks)
+bool kv_holds_text(const struct kv *kv, int64_t count, int64_t marks)
 {
 	const int64_t mark_page = marks / PAGE_TOKENS * PAGE_TOKENS, page = count / PAGE_TOKENS * PAGE_TOKENS;
 	struct view v;
@@ -315,18 +255,24 @@ static bool holds_text(const struct kv *kv, int64_t count, int64_t marks)
 	       (count <= kv->o.policy.sinks || holds_slots(kv, RUN_WINDOW, v.window < page ? v.window : page, count));
 }
 
+int64_t kv_marks_before(const struct kv *kv, int64_t marks, int64_t count)
+{
+	while (marks > kv->past.first && kv->past.at[(marks - 1) & kv->past.mask] >= count)
+		marks--;
+	return marks;
+}
+
 int kv_rewind(struct kv *kv, const int32_t *log, int64_t count, struct err *e)
 {
 	const bool anew = policy_begins_anew(&kv->o.policy);
-	int64_t marks = kv->past.end;
+	int64_t marks;
 
 	assert(!kv->unproved);
 	if (count < 0 || count > kv->reached)
 		return err_set(e, SINK_EINVAL, "The cache has read %lld tokens; it cannot go back to %lld.",
 			       (long long)kv->reached, (long long)count);
-	while (marks > kv->past.first && kv->past.at[(marks - 1) & kv->past.mask] >= count)
-		marks--;
-	if (count < kv->reached && !anew && !holds_text(kv, count, marks))
+	marks = kv_marks_before(kv, kv->past.end, count);
+	if (count < kv->reached && !anew && !kv_holds_text(kv, count, marks))
 		return err_set(e, SINK_EGONE, "What token %lld saw has left the cache.", (long long)count - 1);
 	if (!anew && (log || count < kv->tokens))
 		kv->text = log || count == 0 ? kv_text(0, log, (size_t)count) : 0;
@@ -336,7 +282,7 @@ int kv_rewind(struct kv *kv, const int32_t *log, int64_t count, struct err *e)
 		kv->past.first = kv->past.end = 0;
 	if (anew) /* its rows are read again */
 		kv->tokens = kv->past.begin = count > kv->o.policy.window ? count - kv->o.policy.window : 0;
-	record_went_back(kv);
+	record_went_back(kv, log);
 	keep_pages(kv, RUN_PINNED, 0, pages_for(count));
 	keep_pages(kv, RUN_KEPT, 0, pages_for(kv->past.end));
 	keep_pages(kv, RUN_WINDOW, 0, anew ? 0 : pages_for(count));
@@ -419,11 +365,13 @@ static bool wants_page(const struct kv *kv, int run, int64_t number)
 }
 
 /*
- * Makes page `number` of a run this cache's own, with the rows that it holds already. At no moment does the record say
+ * Makes page `number` of a run this cache's own, with the rows that it holds already; those from `from` on will be
+ * written. At no moment does the record say
  * more than is true: the seal goes first, since rows will be written; an entry names its page when all else is set.
  */
-static void own_page(struct kv *kv, int run, int64_t number)
+static void own_page(struct kv *kv, int run, int64_t number, size_t from)
 {
+	struct mirror *m = arena_mirror(kv->a);
 	struct run_pages *p = &kv->runs[run];
 	int64_t i = number % p->ring;
 	struct record_entry *entry = &p->entry[i];
@@ -435,7 +383,11 @@ static void own_page(struct kv *kv, int run, int64_t number)
 		p->page[i] = arena_take(kv->a);
 		if (goes_on)
 			arena_copy(kv->a, p->page[i], before);
+		if (goes_on && m)
+			mirror_copied(m, p->page[i], before, checkpoint_needs(kv, run, number));
 	}
+	if (m)
+		mirror_touch(m, p->page[i], goes_on ? from : 0);
 	record_settled();
 	if (!goes_on) {
 		entry->page = 0;
@@ -457,18 +409,29 @@ static size_t want_slots(struct kv *kv, int run, int64_t first, int64_t past, bo
 	for (int64_t p = first / PAGE_TOKENS; first < past && p <= (past - 1) / PAGE_TOKENS; p++) {
 		need += wants_page(kv, run, p);
 		if (own)
-			own_page(kv, run, p);
+			own_page(kv, run, p, first > p * PAGE_TOKENS ? (size_t)(first - p * PAGE_TOKENS) : 0);
 	}
 	return need;
 }
 
+void kv_writes(const struct kv *kv, int64_t end, int run, int64_t *first, int64_t *past)
+{
+	const int64_t sinks = kv->o.policy.sinks, t = kv->tokens;
+
+	*first = run == RUN_KEPT ? kv->past.end : run == RUN_PINNED || t > sinks ? t : sinks;
+	*past = run == RUN_KEPT ? kv->past.end + kv->coming : run == RUN_WINDOW || end < sinks ? end : sinks;
+}
+
 static size_t want_step(struct kv *kv, int64_t end, bool own)
 {
-	const int64_t pinned = kv->o.policy.sinks, t = kv->tokens;
+	int64_t first, past;
+	size_t need = 0;
 
-	return want_slots(kv, RUN_PINNED, t, end < pinned ? end : pinned, own) +
-	       want_slots(kv, RUN_KEPT, kv->past.end, kv->past.end + kv->coming, own) +
-	       want_slots(kv, RUN_WINDOW, t > pinned ? t : pinned, end, own);
+	for (int run = 0; run < RUNS; run++) {
+		kv_writes(kv, end, run, &first, &past);
+		need += want_slots(kv, run, first, past, own);
+	}
+	return need;
 }
 
 /* Notes a mark of the tokens at hand; the oldest place makes room for it. */
@@ -497,6 +460,7 @@ int kv_reserve(struct kv *kv, const int32_t *token, size_t count, struct err *e)
 	kv_note_marks(kv, token, count);
 	if (want_step(kv, end, false) > arena_pages_free(kv->a))
 		return err_set(e, SINK_EBUSY, "The cache has no page left: all %zu are in use.", arena_pages(kv->a));
+	checkpoint_before(kv, token, count);
 	want_step(kv, end, true);
 	kv->text_coming = kv->text ? kv_text(kv->tokens ? kv->text : 0, token, count) : 0;
 	return 0;
@@ -549,7 +513,8 @@ void kv_row(const struct kv *kv, size_t i, struct row *row, int64_t key_at[2], i
 static void give_up_pages(struct kv *kv)
 {
 	const bool anchors = policy_marking(&kv->o.policy) == MARKING_ANCHORS;
-	const int64_t back = kv->tokens - (int64_t)kv->o.step; /* kv_rewind() may go there at least */
+	/* kv_rewind() may go there at least */
+	const int64_t back = checkpoint_back(kv, kv->tokens - (int64_t)kv->o.step);
 	struct view v;
 
 	if (back < 1)

@@ -19,16 +19,22 @@ daemon_engine_libengine_la_SOURCES = \
 	daemon/engine/gguf.h \
 	daemon/engine/gguf_file.h \
 	daemon/engine/gguf_read.c \
+	daemon/engine/checkpoint.c \
+	daemon/engine/checkpoint.h \
 	daemon/engine/kv.c \
 	daemon/engine/kv.h \
+	daemon/engine/kv_plan.c \
 	daemon/engine/marks.c \
 	daemon/engine/marks.h \
+	daemon/engine/mirror.c \
+	daemon/engine/mirror.h \
 	daemon/engine/model.c \
 	daemon/engine/model_parts.h \
 	daemon/engine/model_step.c \
 	daemon/engine/model.h \
 	daemon/engine/output.c \
 	daemon/engine/output.h \
+	daemon/engine/parts.c \
 	daemon/engine/policy.c \
 	daemon/engine/policy.h \
 	daemon/engine/pretoken.c \
@@ -128,6 +134,13 @@ reading = \
 	tests/unit/reading.c \
 	tests/unit/reading.h
 
+caching = \
+	tests/unit/apart.c \
+	tests/unit/apart.h \
+	tests/unit/caching.c \
+	tests/unit/caching.h \
+	$(reading)
+
 tests_unit_test_model_SOURCES = tests/unit/test_model.c $(reading)
 tests_unit_test_model_CPPFLAGS = $(engine_test_cppflags)
 tests_unit_test_model_LDADD = $(engine_test_libs)
@@ -136,15 +149,15 @@ tests_unit_test_output_SOURCES = tests/unit/test_output.c
 tests_unit_test_output_CPPFLAGS = $(engine_test_cppflags)
 tests_unit_test_output_LDADD = $(engine_test_libs)
 
-tests_unit_test_record_SOURCES = tests/unit/test_record.c tests/unit/caching.c tests/unit/caching.h $(reading)
+tests_unit_test_record_SOURCES = tests/unit/test_record.c $(caching)
 tests_unit_test_record_CPPFLAGS = $(engine_test_cppflags)
 tests_unit_test_record_LDADD = $(engine_test_libs)
 
-tests_unit_test_held_SOURCES = tests/unit/test_held.c tests/unit/caching.c tests/unit/caching.h $(reading)
+tests_unit_test_held_SOURCES = tests/unit/test_held.c $(caching)
 tests_unit_test_held_CPPFLAGS = $(engine_test_cppflags)
 tests_unit_test_held_LDADD = $(engine_test_libs)
 
-tests_unit_test_restore_SOURCES = tests/unit/test_restore.c tests/unit/caching.c tests/unit/caching.h $(reading)
+tests_unit_test_restore_SOURCES = tests/unit/test_restore.c $(caching)
 tests_unit_test_restore_CPPFLAGS = $(engine_test_cppflags)
 tests_unit_test_restore_LDADD = $(engine_test_libs)
 

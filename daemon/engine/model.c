@@ -158,7 +158,9 @@ static int open_device(struct model *m, struct err *e)
 	struct kernels_place place;
 	int r = kernels_place(m->o.device ? m->o.device : "cpu", m->o.kernels ? m->o.kernels : "auto", &place, e);
 
-	if (r)
+	if (m->o.backend)
+		place = (struct kernels_place){ .b = m->o.backend, .name = "test" };
+	else if (r)
 		return r;
 	m->b = place.b;
 	o.card = place.card;

@@ -23,9 +23,10 @@ struct model;
 
 struct model_options {
 	const char *path;
-	const char *device;  /* kernels_place(); NULL: "cpu" */
-	const char *kernels; /* "auto", or a backend's name */
-	int threads;	     /* 0: as many as kernels_cores() */
+	const char *device;	       /* kernels_place(); NULL: "cpu" */
+	const char *kernels;	       /* "auto", or a backend's name */
+	const struct backend *backend; /* for tests: one that has no name; NULL */
+	int threads;		       /* 0: as many as kernels_cores() */
 	bool pin;
 	enum precision precision; /* of activations against quantized weights */
 	size_t max_rows;	  /* most tokens of one step over all slices, 1..4096 */

@@ -1,6 +1,6 @@
 /*
- * Owns the record of a cache (record.h): its sums, and the ways in which a cache comes back: adopted with its arena, or
- * restored from pages that were kept elsewhere; and the proof that it is what it says.
+ * Owns the record of a cache (record.h): its sums; how a cache comes back with its arena, adopted; and the proof that it
+ * is what it says.
  *
  * Nothing in a record is believed. Adoption looks at what it needs to claim the pages without harm to others; whose
  * rows they are is proved by sums afterwards, against the token log, in another thread if need be. So the proof takes
@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "checkpoint.h"
+#include "mirror.h"
 #include "seal.h"
 
 _Static_assert(sizeof(struct record_state) == 80 && sizeof(struct record_entry) == 24 && sizeof(struct record) == 304,
@@ -19,7 +21,7 @@ _Static_assert(sizeof(struct record_state) == 80 && sizeof(struct record_entry) 
 
 static const uint64_t record_magic = UINT64_C(0x64726f6365726b73);
 
-static const char *const run_names[RUNS] = { "pinned", "kept", "window" };
+const char *const record_runs[RUNS] = { "pinned", "kept", "window" };
 
 uint64_t kv_text(uint64_t before, const int32_t *token, size_t count)
 {
@@ -83,12 +85,15 @@ static uint64_t state_sum(const struct record *r, const struct record_state *s)
 
 void record_save(struct kv *kv)
 {
-	struct record_state s = {
-		.turn = ++kv->turn, .owner = kv->owner, .tokens = kv->tokens, .marks = kv->past.end, .text = kv->text
-	};
+	const struct record_point *p = &kv->sure;
+	struct record_state s;
 
-	for (int run = 0; run < RUNS; run++)
-		s.rows[run] = kv->runs[run].rows;
+	if (!arena_mirror(kv->a))
+		kv->sure = record_now(kv);
+	s = (struct record_state){
+		.turn = ++kv->turn, .owner = kv->owner, .tokens = p->tokens, .marks = p->marks, .text = p->text
+	};
+	memcpy(s.rows, p->rows, sizeof(s.rows));
 	s.sum = state_sum(kv->record, &s);
 	kv->state = (kv->state + 1) % RECORD_STATES;
 	record_settled();
@@ -96,31 +101,18 @@ void record_save(struct kv *kv)
 	record_settled();
 }
 
-/* The slots of a run that the text has used up to now end here. */
-static int64_t extent(const struct kv *kv, int run)
-{
-	const int64_t sinks = kv->o.policy.sinks;
-
-	if (run == RUN_KEPT)
-		return kv->past.end;
-	return run == RUN_WINDOW || kv->tokens < sinks ? kv->tokens : sinks;
-}
-
 static bool is_full(const struct kv *kv, int run, int64_t number)
 {
-	const int64_t end = extent(kv, run);
+	const struct record_point now = record_now(kv);
 
-	return end >= (number + 1) * PAGE_TOKENS || (run == RUN_PINNED && end == kv->o.policy.sinks);
+	return record_is_full(kv, &now, run, number);
 }
 
-static struct record_entry *entry_of(const struct kv *kv, int run, int64_t number)
+static int64_t extent(const struct kv *kv, int run)
 {
-	return &kv->runs[run].entry[number % kv->runs[run].ring];
-}
+	const struct record_point now = record_now(kv);
 
-static void *page_of(const struct kv *kv, int run, int64_t number)
-{
-	return kv->runs[run].page[number % kv->runs[run].ring];
+	return record_extent(kv, &now, run);
 }
 
 /* The first slot of a page that the run uses. */
@@ -131,17 +123,24 @@ static int64_t begin_of(const struct kv *kv, int run, int64_t number)
 	return run == RUN_WINDOW && first < sinks ? sinks : first;
 }
 
-/* The sum of the rows from `first` on in the page of a run that is not full; 0 when there is none. */
-static uint64_t sum_rows(const struct kv *kv, int run, int64_t first)
+uint64_t record_sum(const struct kv *kv, const struct record_point *at, int run, int64_t first)
 {
-	const int64_t end = extent(kv, run), number = end / PAGE_TOKENS, from = number * PAGE_TOKENS;
+	const int64_t end = record_extent(kv, at, run), number = end / PAGE_TOKENS, from = number * PAGE_TOKENS;
 	const int64_t begin = begin_of(kv, run, number);
 
 	first = first > begin ? first : begin;
-	if (arena_files(kv->a).records < 0 || first >= end || is_full(kv, run, number) || !kv_holds(kv, run, number))
+	if (arena_files(kv->a).records < 0 || first >= end || record_is_full(kv, at, run, number) ||
+	    !kv_holds(kv, run, number))
 		return 0;
-	return seal_rows(arena_shape(kv->a), page_of(kv, run, number), run, number, (size_t)(first - from),
+	return seal_rows(arena_shape(kv->a), record_page_of(kv, run, number), run, number, (size_t)(first - from),
 			 (size_t)(end - from));
+}
+
+static uint64_t sum_rows(const struct kv *kv, int run, int64_t first)
+{
+	const struct record_point now = record_now(kv);
+
+	return record_sum(kv, &now, run, first);
 }
 
 static void sum_all_rows(struct kv *kv)
@@ -150,8 +149,12 @@ static void sum_all_rows(struct kv *kv)
 		kv->runs[run].rows = sum_rows(kv, run, 0);
 }
 
-void record_went_back(struct kv *kv)
+void record_went_back(struct kv *kv, const int32_t *log)
 {
+	if (arena_mirror(kv->a)) {
+		checkpoint_went_back(kv, log);
+		return;
+	}
 	if (!policy_begins_anew(&kv->o.policy))
 		sum_all_rows(kv);
 	record_save(kv);
@@ -166,9 +169,9 @@ static void sum_step(struct kv *kv, int run, int64_t first)
 	if (first >= end)
 		return;
 	for (int64_t n = first / PAGE_TOKENS; n <= (end - 1) / PAGE_TOKENS && is_full(kv, run, n); n++) {
-		struct record_entry *entry = entry_of(kv, run, n);
+		struct record_entry *entry = record_entry_of(kv, run, n);
 
-		entry->sum = seal_page(arena_shape(kv->a), page_of(kv, run, n), run, n);
+		entry->sum = seal_page(arena_shape(kv->a), record_page_of(kv, run, n), run, n);
 		record_settled();
 		entry->sealed = 1;
 	}
@@ -181,6 +184,10 @@ void record_went_on(struct kv *kv, int64_t t, int64_t marks)
 {
 	const int64_t sinks = kv->o.policy.sinks;
 
+	if (arena_mirror(kv->a)) {
+		checkpoint_went_on(kv, t, marks);
+		return;
+	}
 	if (!policy_begins_anew(&kv->o.policy)) { /* which nobody keeps */
 		sum_step(kv, RUN_PINNED, t);
 		sum_step(kv, RUN_KEPT, marks);
@@ -208,26 +215,26 @@ void kv_state(const struct kv *kv, struct kv_state *ret)
 
 void kv_leave(struct kv *kv)
 {
-	if (kv && arena_files(kv->a).records >= 0)
+	if (kv && arena_files(kv->a).records >= 0) {
+		checkpoint_end(kv);
 		kv_free_tables(kv);
-	else
+	} else {
 		kv_free(kv);
+	}
 }
 
-/*
- * The pages of a run that what follows can see: what the next token sees, were it plain; the copies of the marks in the
- * window, which will be seen later; and the page that is not full, since a page that is there has all its rows.
- */
-static void needed(const struct kv *kv, int run, int64_t *first, int64_t *past)
+void record_needed(const struct kv *kv, const struct record_point *at, int run, int64_t *first, int64_t *past)
 {
-	const int64_t next = kv->tokens - kv->o.policy.window + 1, end = extent(kv, run);
+	const int64_t next = at->tokens - kv->o.policy.window + 1, end = record_extent(kv, at, run);
+	struct past known = kv->past;
 	struct view v = { 0 };
 	int64_t slot = 0;
 
 	*first = *past = 0;
 	if (end == 0 || policy_begins_anew(&kv->o.policy))
 		return;
-	policy_held(&kv->o.policy, &kv->past, kv->tokens - 1, &v);
+	known.end = at->marks;
+	policy_held(&kv->o.policy, &known, at->tokens - 1, &v);
 	if (run == RUN_KEPT)
 		slot = v.kept_first;
 	else if (run == RUN_WINDOW)
@@ -238,103 +245,20 @@ static void needed(const struct kv *kv, int run, int64_t *first, int64_t *past)
 		*past = *first; /* nothing was written there yet */
 }
 
-size_t kv_parts_most(const struct kv *kv)
+static void needed(const struct kv *kv, int run, int64_t *first, int64_t *past)
 {
-	return (size_t)(kv->runs[RUN_PINNED].ring + kv->runs[RUN_KEPT].ring + kv->runs[RUN_WINDOW].ring);
+	const struct record_point now = record_now(kv);
+
+	record_needed(kv, &now, run, first, past);
 }
 
-size_t kv_parts(struct kv *kv, struct kv_part *part, bool share)
-{
-	size_t parts = 0;
-	int64_t n, past;
-
-	for (int run = 0; run < RUNS; run++)
-		for (needed(kv, run, &n, &past); n < past; n++) {
-			struct kv_part *p = &part[parts++];
-
-			assert(kv_holds(kv, run, n));
-			*p = (struct kv_part){ .run = run, .number = n, .page = page_of(kv, run, n) };
-			p->sealed = is_full(kv, run, n) && entry_of(kv, run, n)->sealed;
-			p->sum = p->sealed ? entry_of(kv, run, n)->sum : 0;
-			if (share)
-				arena_share(kv->a, p->page);
-		}
-	return parts;
-}
-
-/* Takes the cache to a state of the text: no page is touched. */
-static void recall(struct kv *kv, int64_t tokens, const int32_t *log)
+void record_recall(struct kv *kv, int64_t tokens, const int32_t *log)
 {
 	kv->past.first = kv->past.end = kv->tokens = 0;
 	kv_note_marks(kv, log, (size_t)tokens);
 	kv->past.end = kv->coming;
 	kv->coming = 0;
 	kv->tokens = kv->reached = tokens;
-}
-
-/* Whether the parts are those that the cache needs, in their order. */
-static int check_parts(const struct kv *kv, const struct kv_part *part, size_t parts, struct err *e)
-{
-	size_t i = 0;
-	int64_t n, past;
-
-	for (int run = 0; run < RUNS; run++)
-		for (needed(kv, run, &n, &past); n < past; n++, i++)
-			if (i >= parts || part[i].run != run || part[i].number != n)
-				return err_set(e, SINK_EFORMAT, "Page %lld of the %s run is missing.", (long long)n,
-					       run_names[run]);
-	if (i < parts)
-		return err_set(e, SINK_EFORMAT, "There are %zu pages where the cache needs %zu.", parts, i);
-	return 0;
-}
-
-static void take_part(struct kv *kv, struct kv_part *part)
-{
-	struct record_entry *entry = entry_of(kv, part->run, part->number);
-
-	part->page = arena_take(kv->a);
-	kv->runs[part->run].page[part->number % kv->runs[part->run].ring] = part->page;
-	entry->number = part->number;
-	entry->sum = part->sum;
-	entry->sealed = 1;
-	record_settled();
-	entry->page = arena_number(kv->a, part->page) + 1;
-}
-
-int kv_restore(struct arena *a, const struct kv_options *o, const struct kv_state *s, const int32_t *log,
-	       struct kv_part *part, size_t parts, struct kv **ret, struct err *e)
-{
-	struct kv *kv;
-	int r = kv_new(a, o, &kv, e);
-
-	if (r)
-		return r;
-	if (policy_begins_anew(&o->policy) || s->text == 0 || s->tokens < 0 ||
-	    (!policy_is_endless(&o->policy) && s->tokens > kv->o.limit)) {
-		r = err_set(e, SINK_EINVAL, "A cache of %lld tokens of this policy (%s) cannot be restored.",
-			    (long long)s->tokens, policy_name(&o->policy));
-		goto fail;
-	}
-	recall(kv, s->tokens, log);
-	if (kv->past.end == s->marks)
-		r = check_parts(kv, part, parts, e);
-	else
-		r = err_set(e, SINK_EFORMAT, "The text has %lld marks where the cache says %lld.",
-			    (long long)kv->past.end, (long long)s->marks);
-	if (!r && parts > arena_pages_free(a))
-		r = err_set(e, SINK_EBUSY, "The cache needs %zu pages; %zu are left.", parts, arena_pages_free(a));
-	if (r)
-		goto fail;
-	for (size_t i = 0; i < parts; i++)
-		take_part(kv, &part[i]);
-	kv->text = s->text;
-	record_save(kv);
-	kv->unproved = kv->filled = true;
-	*ret = kv;
-	return 0;
-fail:
-	kv_free(kv);
-	return r;
 }
 
 static bool is_whole(const struct record *r, const struct record_state *s)
@@ -378,7 +302,7 @@ static bool options_of(const struct arena *a, const struct record *r, size_t byt
 				  .limit = r->limit };
 	return policy_parse(r->policy, &o->policy, NULL) == 0 && !policy_begins_anew(&o->policy) &&
 	       kv_check(o, NULL) == 0 && kv_plan(a, o, ring, NULL) == 0 && o->limit == r->limit &&
-	       memcmp(ring, r->ring, sizeof(ring)) == 0 && record_bytes(ring) <= bytes;
+	       kv_is_ring(a, o, ring, r->ring) && record_bytes(r->ring) <= bytes;
 }
 
 /* Claims the pages that the entries name; one that makes no sense is cleared. */
@@ -393,6 +317,8 @@ static void claim(struct kv *kv)
 				kv->runs[run].page[i] = arena_claim(kv->a, entry->page - 1);
 			if (!kv->runs[run].page[i])
 				entry->page = 0;
+			else if (arena_mirror(kv->a))
+				mirror_absent(arena_mirror(kv->a), kv->runs[run].page[i]);
 		}
 }
 
@@ -420,7 +346,7 @@ static struct kv *revive(struct arena *a, struct record *r, size_t bytes)
 	kv->past.first = kv->past.end = s->marks; /* their places come with the log */
 	kv->turn = s->turn;
 	kv->state = newest;
-	kv->unproved = true;
+	kv->unproved = kv->absent = true;
 	return kv;
 }
 
@@ -478,7 +404,7 @@ static int make_claims(struct kv *kv, struct err *e)
 /* Whether a page that is held is what its run and number say: by its seal, or by the sum of its rows so far. */
 static bool is_proved(const struct kv *kv, int run, int64_t n, uint64_t rows)
 {
-	if (kv->claim[entry_of(kv, run, n) - kv->record->entry].right)
+	if (kv->claim[record_entry_of(kv, run, n) - kv->record->entry].right)
 		return true;
 	return !is_full(kv, run, n) && arena_files(kv->a).records >= 0 && sum_rows(kv, run, 0) == rows;
 }
@@ -488,7 +414,7 @@ static int prove(struct kv *kv, const struct record_state *s, const int32_t *log
 {
 	int64_t n, past;
 
-	recall(kv, s->tokens, log);
+	record_recall(kv, s->tokens, log);
 	if (kv->past.end != s->marks)
 		return err_set(e, SINK_EFORMAT, "The text has %lld marks where the cache says %lld.",
 			       (long long)kv->past.end, (long long)s->marks);
@@ -496,7 +422,7 @@ static int prove(struct kv *kv, const struct record_state *s, const int32_t *log
 		for (needed(kv, run, &n, &past); n < past; n++)
 			if (!kv_holds(kv, run, n) || !is_proved(kv, run, n, s->rows[run]))
 				return err_set(e, SINK_EFORMAT, "Page %lld of the %s run is %s.", (long long)n,
-					       run_names[run], kv_holds(kv, run, n) ? "damaged" : "missing");
+					       record_runs[run], kv_holds(kv, run, n) ? "damaged" : "missing");
 	return 0;
 }
 
@@ -558,6 +484,7 @@ static int prove_newest(struct kv *kv, bool compare, const int32_t *log, size_t 
 	kv->text = kv->record->state[state].text;
 	kv->state = state;
 	kv->unproved = kv->filled = false;
+	kv->sure = record_now(kv);
 	record_save(kv);
 	return 0;
 }

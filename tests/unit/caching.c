@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "apart.h"
 #include "make_gguf.h"
 #include "reading.h"
 #include "sample.h"
@@ -99,13 +100,21 @@ size_t bytes_of(size_t pages)
 	return pages * page_bytes(arena_shape(model_arena(m)));
 }
 
-static struct model *usual, *eight;
+static struct model *usual, *eight, *apart;
+static struct device *usual_device, *apart_device;
 
 /* A model in a file that is gone when it is open. */
-static struct model *random_model(uint32_t head_size, const char *cache_type)
+static struct model *random_model(uint32_t head_size, const char *cache_type, const struct backend *b)
 {
 	const struct make_tiny tiny = { .seed = 7, .heads = 2, .kv_heads = 1, .head_size = head_size, .ff = 32 };
 	char path[] = "test_caching.XXXXXX";
+	const struct model_options o = { .path = path,
+					 .backend = b,
+					 .threads = 1,
+					 .max_rows = ROWS,
+					 .max_logits = ROWS,
+					 .cache_bytes = b ? 16 << 20 : 1 << 30,
+					 .cache_type = cache_type };
 	struct model *ret = NULL;
 	int fd = mkstemp(path);
 
@@ -113,7 +122,7 @@ static struct model *random_model(uint32_t head_size, const char *cache_type)
 		return NULL;
 	close(fd);
 	if (make_tiny_model(path, &tiny) == 0)
-		ret = open_model_of(path, "auto", 1, cache_type);
+		model_open(&o, &ret, NULL);
 	unlink(path);
 	return ret;
 }
@@ -122,17 +131,24 @@ int caching_open(void)
 {
 	const struct device_options o = { .threads = 1, .max_rows = STEP };
 
-	m = usual = random_model(16, "auto");
-	eight = random_model(32, "q8_0");
+	m = usual = random_model(16, "auto", NULL);
+	eight = random_model(32, "q8_0", NULL);
+	apart = random_model(16, "auto", apart_backend());
 	backend = kernels_find("auto", NULL);
-	return usual && eight && backend && backend->open(&o, &device, NULL) == 0 ? 0 : -1;
+	if (!usual || !eight || !apart || !backend || apart_backend()->open(&o, &apart_device, NULL) ||
+	    backend->open(&o, &usual_device, NULL))
+		return -1;
+	device = usual_device;
+	return 0;
 }
 
 void caching_close(void)
 {
-	backend->close(device);
+	apart_backend()->close(apart_device);
+	backend->close(usual_device);
 	model_close(usual);
 	model_close(eight);
+	model_close(apart);
 }
 
 int in_8_bits(void **state)
@@ -142,9 +158,20 @@ int in_8_bits(void **state)
 	return 0;
 }
 
+int on_a_device_apart(void **state)
+{
+	(void)state;
+	m = apart;
+	backend = apart_backend();
+	device = apart_device;
+	return 0;
+}
+
 int as_usual(void **state)
 {
 	(void)state;
 	m = usual;
+	backend = kernels_find("auto", NULL);
+	device = usual_device;
 	return 0;
 }

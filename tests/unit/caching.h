@@ -38,18 +38,26 @@ void goes_on_as_if_alone(struct kv *kv, const char *policy, const int32_t *log, 
 size_t bytes_of(size_t pages);
 
 /*
- * Opens, on two random models, all of the above: `m`, and one whose pages are in 8 bits, which takes its place for the
- * tests of which in_8_bits() is the setup and as_usual() the teardown. 0, or -1.
+ * Opens, on random models, all of the above: `m`, one whose pages are in 8 bits, and one on a device apart from the host
+ * (apart.h). They take its place for the tests of which in_8_bits() or on_a_device_apart() is the setup and as_usual()
+ * the teardown. 0, or -1.
  */
 int caching_open(void);
 void caching_close(void);
 int in_8_bits(void **state);
+int on_a_device_apart(void **state);
 int as_usual(void **state);
 
 #define BOTH_TYPES(test)                                                                                               \
 	cmocka_unit_test(test),                                                                                        \
 	{                                                                                                              \
 #test "_in_8_bits", test, in_8_bits, as_usual, NULL                                                    \
+	}
+
+#define EVERYWHERE(test)                                                                                               \
+	BOTH_TYPES(test),                                                                                              \
+	{                                                                                                              \
+#test "_apart", test, on_a_device_apart, as_usual, NULL                                                \
 	}
 
 #endif

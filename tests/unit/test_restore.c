@@ -370,9 +370,9 @@ static void memory_that_nobody_owns_goes_back(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		BOTH_TYPES(pages_come_back_from_elsewhere),
-		BOTH_TYPES(pages_that_do_not_fit_are_refused),
-		BOTH_TYPES(shared_parts_stay),
+		EVERYWHERE(pages_come_back_from_elsewhere),
+		EVERYWHERE(pages_that_do_not_fit_are_refused),
+		EVERYWHERE(shared_parts_stay),
 		cmocka_unit_test(sums_of_rows_add_up),
 		cmocka_unit_test(wrong_pages_are_found_among_many),
 		cmocka_unit_test(a_stock_keeps_its_memory),
