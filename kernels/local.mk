@@ -66,15 +66,26 @@ endif
 
 # For NVIDIA cards. nvcc compiles by a suffix rule of ours; it writes no dependencies, so all of it depends on all headers.
 cuda_headers = \
+	kernels/cuda/attend_part.h \
+	kernels/cuda/attention.h \
 	kernels/cuda/backend.h \
 	kernels/cuda/cuda.h \
+	kernels/cuda/layout.h \
 	kernels/cuda/parts.h \
-	kernels/cuda/port.h
+	kernels/cuda/port.h \
+	kernels/cuda/prepare.h
 cuda_sources = \
+	kernels/cuda/attend.cu \
+	kernels/cuda/blas.cu \
 	kernels/cuda/device.cu \
+	kernels/cuda/few.cu \
 	kernels/cuda/graph.cu \
+	kernels/cuda/matmul.cu \
+	kernels/cuda/pack.cu \
 	kernels/cuda/pages.cu \
-	kernels/cuda/stage.cu
+	kernels/cuda/rows.cu \
+	kernels/cuda/stage.cu \
+	kernels/cuda/store.cu
 EXTRA_DIST += kernels/README.md $(cuda_headers) $(cuda_sources)
 
 if CUDA
