@@ -73,7 +73,8 @@ cuda_headers = \
 	kernels/cuda/layout.h \
 	kernels/cuda/parts.h \
 	kernels/cuda/port.h \
-	kernels/cuda/prepare.h
+	kernels/cuda/prepare.h \
+	kernels/cuda/targets.h
 cuda_sources = \
 	kernels/cuda/attend.cu \
 	kernels/cuda/blas.cu \
@@ -85,7 +86,8 @@ cuda_sources = \
 	kernels/cuda/pages.cu \
 	kernels/cuda/rows.cu \
 	kernels/cuda/stage.cu \
-	kernels/cuda/store.cu
+	kernels/cuda/store.cu \
+	kernels/cuda/tiles.cu
 EXTRA_DIST += kernels/README.md $(cuda_headers) $(cuda_sources)
 
 if CUDA

@@ -5,9 +5,7 @@
  * are whole numbers, exact in any order; across blocks a thread sums up in F32 from left to right, and the threads'
  * sums are added in one tree, whatever R, U and the number of rows are: so a result's bits do not depend on them.
  */
-#include "prepare.h"
-
-enum { TARGETS_MOST = 4 };
+#include "targets.h"
 
 /* Of a block; and blocks that a multiprocessor holds, with one or two rows of activations, and with more. */
 static const int WARPS = PREPARE_WARPS, FEW_RESIDENT = 3, MANY_RESIDENT = 2;
@@ -20,45 +18,6 @@ enum { SINGLE_ROWS = 32 };
 
 namespace CUDA_SPACE
 {
-
-/* A matrix, and where its rows go in y; group: its first, of R rows, among those of all matrices. */
-struct target {
-	matrix m;
-	int rows, group, column;
-};
-
-struct few {
-	target w[TARGETS_MOST];
-	int groups, units;
-	int n;
-	const uint8_t *x; /* prepared; NULL: each block does it */
-	size_t x_stride;
-	source from;
-	float *y;
-	size_t y_stride;
-	bool add;
-};
-
-/* R rows of a matrix, and the numbers of their first units; behind the last row, the first again. */
-template <int R> struct place {
-	matrix m;
-	int row, rows, column;
-	uint32_t unit[R];
-};
-
-template <int R> static __device__ __forceinline__ place<R> place_of(const few &p, int group)
-{
-	place<R> ret = {};
-
-#pragma unroll
-	for (int i = 0; i < TARGETS_MOST; i++)
-		if (i == 0 || group >= p.w[i].group)
-			ret = { p.w[i].m, (group - p.w[i].group) * R, p.w[i].rows, p.w[i].column, {} };
-#pragma unroll
-	for (int r = 0; r < R; r++)
-		ret.unit[r] = static_cast<uint32_t>((ret.row + (ret.row + r < ret.rows ? r : 0)) * p.units);
-	return ret;
-}
 
 template <enum dtype T, int R, int U>
 static __device__ __forceinline__ void load_units(const place<R> &at, int u, int units, unit ret[R][U])
@@ -183,7 +142,8 @@ template <int V> static __device__ __forceinline__ float add_up(float v[V], int 
 
 /* Grid: (eights of rows of activations, blocks of warps); a warp takes groups until there are no more. */
 template <enum dtype T, enum form F, int N, int R, int U>
-static __global__ void __launch_bounds__(PREPARE_THREADS, N > 2 ? MANY_RESIDENT : FEW_RESIDENT) few_kernel(const few p)
+static __global__ void __launch_bounds__(PREPARE_THREADS, N > 2 ? MANY_RESIDENT : FEW_RESIDENT)
+	few_kernel(const product p)
 {
 	SHARED_DYNAMIC(uint8_t, own);
 	__shared__ float sums[WARPS];
@@ -250,7 +210,7 @@ static __global__ void __launch_bounds__(PREPARE_THREADS, N > 2 ? MANY_RESIDENT 
 }
 
 /* Rows that are not aligned: an element at a time, a warp a row. */
-template <enum dtype T> static __global__ void loose_kernel(const few p)
+template <enum dtype T> static __global__ void loose_kernel(const product p)
 {
 	constexpr int most = FEW_ROWS, share = 32 / most;
 	const int lane = static_cast<int>(threadIdx.x) % WARP, stride = static_cast<int>(gridDim.y) * WARPS;
@@ -296,20 +256,8 @@ bool few_prepares(const struct matmul *op)
 	return op->n <= OWN_ROWS && op->n * cols * (op->input == INPUT_GATE ? 2 : 1) <= OWN_FLOATS;
 }
 
-/* Numbers the groups of R rows. */
-static void number_groups(few *p, int weights, int r)
-{
-	p->groups = 0;
-	for (int i = 0; i < weights; i++) {
-		p->w[i].group = p->groups;
-		p->groups += (p->w[i].rows + r - 1) / r;
-	}
-	for (int i = weights; i < TARGETS_MOST; i++)
-		p->w[i].group = INT32_MAX;
-}
-
 /* As many blocks as run at once, or fewer, with equal shares: a few left over would take as long as a full round. */
-static dim3 grid_of(const struct device *d, const few *p, int rows)
+static dim3 grid_of(const struct device *d, const product *p, int rows)
 {
 	const int columns = (p->n + rows - 1) / rows, blocks = (p->groups + WARPS - 1) / WARPS;
 	const int most = (rows > 2 ? MANY_RESIDENT : FEW_RESIDENT) * d->sms / columns;
@@ -318,19 +266,20 @@ static dim3 grid_of(const struct device *d, const few *p, int rows)
 	return dim3(static_cast<unsigned>(columns), static_cast<unsigned>((blocks + rounds - 1) / rounds));
 }
 
-template <enum dtype T, enum form F, int N, int R, int U> static void launch_few(struct device *d, few *p, int weights)
+template <enum dtype T, enum form F, int N, int R, int U>
+static void launch_few(struct device *d, product *p, int weights)
 {
 	const size_t shared = p->x ? 0 : N * p->x_stride;
 
 	number_groups(p, weights, R);
 	ok(d,
 	   LAUNCH((few_kernel<T, F, N, R, U>), grid_of(d, p, N), PREPARE_THREADS, shared, d->stream,
-		  static_cast<const few &>(*p)),
+		  static_cast<const product &>(*p)),
 	   "a product");
 }
 
 /* By what a unit takes: registers hold four of them, and four that are on their way, or two. */
-template <enum dtype T, enum form F> static void launch_form(struct device *d, few *p, int weights, int rows)
+template <enum dtype T, enum form F> static void launch_form(struct device *d, product *p, int weights, int rows)
 {
 	constexpr int few_units = form_of<T>::bits > 4 || form_of<T>::super || T == DTYPE_F32 ? 2 : 4;
 
@@ -346,7 +295,7 @@ template <enum dtype T, enum form F> static void launch_form(struct device *d, f
 		launch_few<T, F, 8, few_units, 1>(d, p, weights);
 }
 
-template <enum dtype T> static void launch_type(struct device *d, few *p, int weights, enum form f, int rows)
+template <enum dtype T> static void launch_type(struct device *d, product *p, int weights, enum form f, int rows)
 {
 	if constexpr (!form_of<T>::blocked) {
 		if (p->from.cols % 8 == 0) {
@@ -356,7 +305,7 @@ template <enum dtype T> static void launch_type(struct device *d, few *p, int we
 		number_groups(p, weights, 1);
 		ok(d,
 		   LAUNCH((loose_kernel<T>), grid_of(d, p, FEW_ROWS), PREPARE_THREADS, 0, d->stream,
-			  static_cast<const few &>(*p)),
+			  static_cast<const product &>(*p)),
 		   "a product");
 	} else if constexpr (form_of<T>::super) {
 		launch_form<T, FORM_WORDS>(d, p, weights, rows);
@@ -373,23 +322,15 @@ void few_rows(struct device *d, const struct matmul *op, size_t first, size_t we
 	const enum dtype type = op->w[first]->type;
 
 	for (size_t end = first + weights; first < end;) {
-		few p = {};
-		int count = 0, rows = 0;
+		product p;
+		int count, rows;
 
-		for (; count < TARGETS_MOST && first < end; count++, first++) {
-			p.w[count] = { matrix_of(op->w[first]), static_cast<int>(op->w[first]->rows), 0,
-				       static_cast<int>(column) };
-			rows += p.w[count].rows;
-			column += op->w[first]->rows;
-		}
-		p.units = units_of(f, op->w[0]->cols);
-		p.n = static_cast<int>(op->n);
+		count = take_targets(op, &first, end, &column, f, &p);
 		p.x = x;
-		p.x_stride = form_bytes(f, op->w[0]->cols);
 		p.from = from;
-		p.y = op->y;
-		p.y_stride = op->y_stride;
-		p.add = op->add;
+		rows = 0;
+		for (int i = 0; i < count; i++)
+			rows += p.w[i].rows;
 		WITH_TYPE(type, launch_type<TYPE>(d, &p, count, f, rows));
 	}
 }

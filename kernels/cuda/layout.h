@@ -120,6 +120,31 @@ template <enum dtype T> static __device__ __forceinline__ uint32_t quants_of(con
 		       (shifted(b.high[half], low + 4 - 2 * j) & 0x03030303u << (low + 4));
 }
 
+/* What the halves of pair_of() are more than quants: 1024, whose last place is 1, and the offset. */
+template <enum dtype T> static __device__ __forceinline__ uint32_t pair_offset()
+{
+	return 0x64006400u | (form_of<T>::min ? 0 : 0x00010001u << (form_of<T>::bits - 1));
+}
+
+/* Elements 4k + odd and 4k + odd + 2 of a block as halves: bits of a quant put into 1024, less pair_offset() in the end. */
+template <enum dtype T> static __device__ __forceinline__ uint32_t pair_of(const unit &b, int k, int odd)
+{
+	const int j = k & 3, half = k >> 2;
+
+	if constexpr (T == DTYPE_Q8_0) {
+		return ((word_of(b.q[half], j) >> 8 * odd) & 0x00ff00ffu) ^ pair_offset<T>();
+	} else {
+		const uint32_t low = shifted(word_of(b.q[0], j), -4 * half - 8 * odd) & 0x000f000fu;
+
+		if constexpr (form_of<T>::bits == 4)
+			return low ^ pair_offset<T>();
+		else if constexpr (form_of<T>::bits == 5)
+			return (low | (shifted(b.high[0], 4 - k - 8 * odd) & 0x00100010u)) ^ pair_offset<T>();
+		else
+			return (low | (shifted(b.high[half], 4 - 2 * j - 8 * odd) & 0x00300030u)) ^ pair_offset<T>();
+	}
+}
+
 /* What a quant counts, and what is added for each element. (Q6_K: to be multiplied by a half block's own scale.) */
 template <enum dtype T> static __device__ __forceinline__ float2 scales_of(const unit &b)
 {

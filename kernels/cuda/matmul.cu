@@ -1,9 +1,10 @@
 /*
- * Owns the way of a product: which of the matrices' forms the input gets, and whether rows are few (few.cu) or become a
- * product of halves by cuBLAS (blas.cu). Matrices of F32 go through products of F32 there, all others as halves: F16 as
- * they lie, the rest unpacked in stretches of rows.
+ * Owns the way of a product: which forms its input gets, and who multiplies. Few rows meet weights as they are packed
+ * (few.cu). Some rows meet quantized ones as halves, unpacked in registers (tiles.cu). Many become products of halves by
+ * cuBLAS (blas.cu), F16 as it lies, the rest unpacked in stretches of rows; F32 goes through its products of F32.
  *
- * A half has 11 bits: a product of halves is off by up to 2^-11 of the sum of |w * x|, and some 2^-12 of its root.
+ * A half has 11 bits: a product of halves is off by 2^-11 of the sum of |w * x| at most, and by some 2^-12 of the root of
+ * the sum of squares as a rule.
  */
 #include "prepare.h"
 
@@ -24,8 +25,9 @@ static __global__ void __launch_bounds__(PREPARE_THREADS) prepare_kernel(source 
 
 	grid_go();
 	grid_wait();
-	prepare_row<F>(from, blockIdx.x, static_cast<int>(blockIdx.y), static_cast<int>(gridDim.y),
-		       to + blockIdx.x * stride, sums);
+	to += F == FORM_TILES ? blockIdx.x / TILE_ROWS * TILE_ROWS * stride + blockIdx.x % TILE_ROWS * 4 * sizeof(uint4)
+			      : blockIdx.x * stride;
+	prepare_row<F>(from, blockIdx.x, static_cast<int>(blockIdx.y), static_cast<int>(gridDim.y), to, sums);
 }
 
 static source source_of(const struct matmul *op)
@@ -33,17 +35,29 @@ static source source_of(const struct matmul *op)
 	const size_t cols = op->w[0]->cols;
 	const bool aligned = (reinterpret_cast<uintptr_t>(op->x) | reinterpret_cast<uintptr_t>(op->norm)) % 16 == 0;
 
-	return { op->x, op->norm, op->eps, op->input, static_cast<int>(cols), aligned && cols % 4 == 0 };
+	return { op->x,
+		 op->norm,
+		 op->eps,
+		 op->input,
+		 static_cast<int>(cols),
+		 static_cast<int>(op->n),
+		 aligned && cols % 4 == 0 };
+}
+
+/* Rows that a form has for n: the fragments of TILES are for 16, 32 or 64. */
+static size_t form_rows(enum form f, size_t n)
+{
+	return f != FORM_TILES ? n : n <= 16 ? 16 : n <= 32 ? 32 : 64;
 }
 
 /* Brings all rows to a form; NULL after a failure. */
 static uint8_t *prepare(struct device *d, const struct matmul *op, const source &from, enum form f)
 {
 	const size_t cols = op->w[0]->cols, stride = form_bytes(f, cols), quads = (cols + 3) / 4;
-	uint8_t *to = static_cast<uint8_t *>(scratch(d, SCRATCH_INPUT, op->n * stride));
-	const dim3 grid(static_cast<unsigned>(op->n),
-			op->n > SPLIT_ROWS ? 1
-					   : static_cast<unsigned>((quads + PREPARE_THREADS - 1) / PREPARE_THREADS));
+	const size_t rows = form_rows(f, op->n);
+	uint8_t *to = static_cast<uint8_t *>(scratch(d, SCRATCH_INPUT, rows * stride));
+	const dim3 grid(static_cast<unsigned>(rows),
+			rows > SPLIT_ROWS ? 1 : static_cast<unsigned>((quads + PREPARE_THREADS - 1) / PREPARE_THREADS));
 
 	if (!to)
 		return NULL;
@@ -57,6 +71,8 @@ static uint8_t *prepare(struct device *d, const struct matmul *op, const source 
 		PREPARE(FORM_BYTES);
 	else if (f == FORM_HALVES)
 		PREPARE(FORM_HALVES);
+	else if (f == FORM_TILES)
+		PREPARE(FORM_TILES);
 	else
 		PREPARE(FORM_DENSE);
 #undef PREPARE
@@ -114,27 +130,39 @@ static void multiply_halves(struct device *d, const struct matmul *op, const str
 	}
 }
 
+static enum form many_form(enum dtype type, size_t n)
+{
+	return type == DTYPE_F32 ? FORM_DENSE : type_blocked(type) && n <= TILES_MOST ? FORM_TILES : FORM_HALVES;
+}
+
 static void multiply_many(struct device *d, const struct matmul *op)
 {
 	const source from = source_of(op);
 	const uint8_t *x = NULL;
 	enum form has = FORM_WORDS;
-	float *y = op->y;
 
-	for (size_t i = 0; i < op->weights; y += op->w[i]->rows, i++) {
+	for (size_t i = 0, column = 0, end; i < op->weights; i = end) {
 		const struct weight *w = op->w[i];
-		const enum form f = w->type == DTYPE_F32 ? FORM_DENSE : FORM_HALVES;
+		const enum form f = many_form(w->type, op->n);
+		size_t rows = 0;
 
+		for (end = i; end < op->weights && op->w[end]->type == w->type; end++)
+			rows += op->w[end]->rows;
 		if (has != f) {
 			x = prepare(d, op, from, f);
 			has = f;
 		}
 		if (!x)
 			return;
-		if (f == FORM_DENSE)
-			blas_product(d, DTYPE_F32, w->q, w->rows, w->cols, x, op->n, 1, y, op->y_stride, op->add);
-		else
-			multiply_halves(d, op, w, x, y);
+		if (f == FORM_TILES)
+			some_rows(d, op, i, end - i, column, x);
+		for (float *y = op->y + column; f != FORM_TILES && i < end; y += op->w[i++]->rows)
+			if (f == FORM_DENSE)
+				blas_product(d, DTYPE_F32, op->w[i]->q, op->w[i]->rows, w->cols, x, op->n, 1, y,
+					     op->y_stride, op->add);
+			else
+				multiply_halves(d, op, op->w[i], x, y);
+		column += rows;
 	}
 }
 
@@ -148,17 +176,25 @@ void matmul(struct device *d, const struct matmul *op)
 		multiply_many(d, op);
 }
 
+static size_t larger(size_t a, size_t b)
+{
+	return a > b ? a : b;
+}
+
 int matmul_room(struct device *d, const struct tensor *t, struct err *e)
 {
-	const size_t few = d->blas && d->o.max_rows > FEW_ROWS ? size_t{ FEW_ROWS } : d->o.max_rows;
+	const size_t n = d->o.max_rows, few = d->blas && n > FEW_ROWS ? size_t{ FEW_ROWS } : n;
 	const size_t most = tile_bytes / (2 * t->cols), rows = t->rows < most ? t->rows : most ? most : 1;
-	size_t bytes = few * form_bytes(few_form(d, t->type), t->cols);
-	const size_t many = d->o.max_rows * form_bytes(t->type == DTYPE_F32 ? FORM_DENSE : FORM_HALVES, t->cols);
-	const bool tile = d->blas && d->o.max_rows > FEW_ROWS && t->type != DTYPE_F16 && t->type != DTYPE_F32;
+	size_t input = few * form_bytes(few_form(d, t->type), t->cols), tile = 0;
 
-	if (d->blas && d->o.max_rows > FEW_ROWS && many > bytes)
-		bytes = many;
-	if (scratch(d, SCRATCH_INPUT, bytes) && (!tile || scratch(d, SCRATCH_TILE, rows * t->cols * 2)))
+	if (d->blas && n > FEW_ROWS) {
+		const enum form f = many_form(t->type, n < TILES_MOST ? n : size_t{ TILES_MOST });
+
+		input = larger(input, form_rows(f, TILES_MOST) * form_bytes(f, t->cols));
+		input = larger(input, n * form_bytes(many_form(t->type, SIZE_MAX), t->cols));
+		tile = t->type != DTYPE_F16 && t->type != DTYPE_F32 ? rows * t->cols * 2 : 0;
+	}
+	if (scratch(d, SCRATCH_INPUT, input) && (!tile || scratch(d, SCRATCH_TILE, tile)))
 		return 0;
 	return err_set(e, SINK_ENOMEM, "%s", d->failed.text);
 }

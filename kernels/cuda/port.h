@@ -120,6 +120,31 @@ static __device__ __forceinline__ float power_of_two(float x)
 	return y;
 }
 
+/* Pairs of halves: a - b, a * b, a * b + c, each rounded once. */
+static __device__ __forceinline__ uint32_t halves_less(uint32_t a, uint32_t b)
+{
+	uint32_t r;
+
+	asm("sub.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
+	return r;
+}
+
+static __device__ __forceinline__ uint32_t halves_times(uint32_t a, uint32_t b)
+{
+	uint32_t r;
+
+	asm("mul.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
+	return r;
+}
+
+static __device__ __forceinline__ uint32_t halves_times_plus(uint32_t a, uint32_t b, uint32_t c)
+{
+	uint32_t r;
+
+	asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(c));
+	return r;
+}
+
 static __device__ __forceinline__ float float_of_bfloat(uint16_t h)
 {
 	return __uint_as_float(static_cast<uint32_t>(h) << 16);

@@ -17,10 +17,13 @@
  *	BYTES	whole numbers of 8 bits, likewise with one plane
  *	HALVES	for cuBLAS, [cols], divided by HALVES_SCALE so that they are in range
  *	DENSE	for cuBLAS, [cols] floats
+ *	TILES	halves likewise, eight rows together, as a warp loads fragments of 128 columns (tiles.cu):
+ *		[cols / 128][j = 0 .. 3][row in 8][block in 4][h = 0, 1][4], columns 16h + 4j + 0, 2, 1, 3 of a block;
+ *		rows and columns filled up with zeros
  */
-enum form { FORM_FLOATS, FORM_WORDS, FORM_BYTES, FORM_HALVES, FORM_DENSE };
+enum form { FORM_FLOATS, FORM_WORDS, FORM_BYTES, FORM_HALVES, FORM_DENSE, FORM_TILES };
 
-enum { PREPARE_THREADS = 256, PREPARE_WARPS = 8, HALVES_SCALE = 16 };
+enum { PREPARE_THREADS = 256, PREPARE_WARPS = 8, HALVES_SCALE = 16, TILE_COLUMNS = 128, TILE_ROWS = 8 };
 
 namespace CUDA_SPACE
 {
@@ -28,18 +31,18 @@ namespace CUDA_SPACE
 struct source {
 	const float *x, *norm;
 	float eps;
-	int input, cols;
+	int input, cols, rows;
 	bool quads; /* rows, and norm, are aligned to four floats */
 };
 
 static inline int units_of(enum form f, size_t cols)
 {
-	const size_t unit = f == FORM_WORDS || f == FORM_BYTES ? 32 : 8;
+	const size_t unit = f == FORM_WORDS || f == FORM_BYTES || f == FORM_TILES ? 32 : 8;
 
 	return static_cast<int>((cols + unit - 1) / unit);
 }
 
-/* Bytes from one row to the next. */
+/* Bytes from one row to the next; of TILES, an eighth of those from eight to the next. */
 static inline size_t form_bytes(enum form f, size_t cols)
 {
 	const size_t units = static_cast<size_t>(units_of(f, cols));
@@ -51,6 +54,8 @@ static inline size_t form_bytes(enum form f, size_t cols)
 		return (units * (BLOCK + 8) + 15) / 16 * 16;
 	case FORM_FLOATS:
 		return units * 32;
+	case FORM_TILES:
+		return (cols + TILE_COLUMNS - 1) / TILE_COLUMNS * TILE_COLUMNS * 2;
 	case FORM_HALVES:
 		return cols * 2;
 	default:
@@ -172,6 +177,13 @@ static __device__ __forceinline__ void put_quad(const float4 &v, int k, int cols
 	} else if constexpr (F == FORM_FLOATS) {
 		if (k < 2 * units)
 			reinterpret_cast<float4 *>(to)[k % 2 * units + k / 2] = v;
+	} else if constexpr (F == FORM_TILES) {
+		const int u = k / 8, h = k / 4 % 2, j = k % 4;
+
+		if (u < units)
+			reinterpret_cast<uint2 *>(to)[((u / 4 * 4 + j) * TILE_ROWS * 4 + u % 4) * 2 + h] =
+				make_uint2(halves_of_floats(as_half(v.x), as_half(v.z)),
+					   halves_of_floats(as_half(v.y), as_half(v.w)));
 	} else {
 		const float each[4] = { v.x, v.y, v.z, v.w };
 
@@ -191,21 +203,29 @@ static __device__ __forceinline__ void put_quad(const float4 &v, int k, int cols
 	}
 }
 
-/* Row i: the stretches `part`, part + parts, ... of four columns a thread. All threads of the block call it. */
+/* Row i: the stretches `part`, part + parts, ... of four columns a thread. All threads of the block call it. Rows behind
+ * the last are zeros. */
 template <enum form F>
 static __device__ __forceinline__ void prepare_row(const source &s, size_t i, int part, int parts, uint8_t *to,
 						   float *sums)
 {
+	const bool has = i < static_cast<size_t>(s.rows);
 	const float *x = s.x + i * static_cast<size_t>(s.input == INPUT_GATE ? 2 * s.cols : s.cols);
-	const float factor = s.input == INPUT_NORM ? norm_factor(s, x, sums) : 1;
-	const int unit = F == FORM_WORDS || F == FORM_BYTES ? 32 : 8, units = (s.cols + unit - 1) / unit;
+	const float factor = has && s.input == INPUT_NORM ? norm_factor(s, x, sums) : 1;
+	const int unit = F == FORM_TILES ? int{ TILE_COLUMNS } : F == FORM_WORDS || F == FORM_BYTES ? 32 : 8;
+	const int padded = (s.cols + unit - 1) / unit * unit, units = padded / (F == FORM_TILES ? BLOCK : unit);
 
-	for (int k = part * PREPARE_THREADS; 4 * k < units * unit; k += parts * PREPARE_THREADS) {
+	for (int k = part * PREPARE_THREADS; 4 * k < padded; k += parts * PREPARE_THREADS) {
 		const int own = k + static_cast<int>(threadIdx.x);
 
-		put_quad<F>(input_quad(s, x, own, factor), own, s.cols, units, to);
+		put_quad<F>(has ? input_quad(s, x, own, factor) : make_float4(0, 0, 0, 0), own, s.cols, units, to);
 	}
 }
+
+/* tiles.cu: the same for blocked types and up to TILES_MOST rows in TILES. */
+enum { TILES_MOST = 64 };
+void some_rows(struct device *d, const struct matmul *op, size_t first, size_t weights, size_t column,
+	       const uint8_t *x);
 
 /* few.cu: y (+)= input * W^T for matrices of one type, by the rows' own form; rows at `x`, or NULL: prepared on the way.
  * `column` is where the first matrix begins in y. */

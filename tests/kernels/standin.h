@@ -291,6 +291,27 @@ static inline uint32_t halves_of_floats(float low, float high)
 	return f16_of_f32(low) | static_cast<uint32_t>(f16_of_f32(high)) << 16;
 }
 
+static inline uint32_t halves_less(uint32_t a, uint32_t b)
+{
+	const float2 x = floats_of_halves(a), y = floats_of_halves(b);
+
+	return halves_of_floats(x.x - y.x, x.y - y.y);
+}
+
+static inline uint32_t halves_times(uint32_t a, uint32_t b)
+{
+	const float2 x = floats_of_halves(a), y = floats_of_halves(b);
+
+	return halves_of_floats(x.x * y.x, x.y * y.y);
+}
+
+static inline uint32_t halves_times_plus(uint32_t a, uint32_t b, uint32_t c)
+{
+	const float2 x = floats_of_halves(a), y = floats_of_halves(b), z = floats_of_halves(c);
+
+	return halves_of_floats(fmaf(x.x, y.x, z.x), fmaf(x.y, y.y, z.y));
+}
+
 static inline float float_of_bfloat(uint16_t h)
 {
 	return bf16_to_f32(h);
