@@ -181,6 +181,7 @@ static size_t larger(size_t a, size_t b)
 	return a > b ? a : b;
 }
 
+/* Unpacked weights get all at once what they will want in the end: what scratch outgrows stays taken. */
 int matmul_room(struct device *d, const struct tensor *t, struct err *e)
 {
 	const size_t n = d->o.max_rows, few = d->blas && n > FEW_ROWS ? size_t{ FEW_ROWS } : n;
@@ -192,7 +193,9 @@ int matmul_room(struct device *d, const struct tensor *t, struct err *e)
 
 		input = larger(input, form_rows(f, TILES_MOST) * form_bytes(f, t->cols));
 		input = larger(input, n * form_bytes(many_form(t->type, SIZE_MAX), t->cols));
-		tile = t->type != DTYPE_F16 && t->type != DTYPE_F32 ? rows * t->cols * 2 : 0;
+		if (t->type != DTYPE_F16 && t->type != DTYPE_F32)
+			tile = rows * t->cols * 2 > tile_bytes / 8 ? larger(tile_bytes, rows * t->cols * 2)
+								   : rows * t->cols * 2;
 	}
 	if (scratch(d, SCRATCH_INPUT, input) && (!tile || scratch(d, SCRATCH_TILE, tile)))
 		return 0;

@@ -351,27 +351,27 @@ static __device__ __forceinline__ void decode_eight(const matrix &m, size_t row,
 			v[c] = 8 * i + c < cols ? element_of<T>(m.q, row * cols + 8 * i + c) : 0;
 }
 
-/* Grid: (eights of a row in blocks of threads, rows). */
+/* Grid: (rows, eights of a row in blocks of threads). */
 template <enum dtype T>
 static __global__ void embed_kernel(matrix m, const int32_t *token, size_t cols, float scale, float *y)
 {
-	const size_t i = static_cast<size_t>(blockIdx.x) * DECODE_THREADS + threadIdx.x;
+	const size_t i = static_cast<size_t>(blockIdx.y) * DECODE_THREADS + threadIdx.x;
 	float v[8];
 
 	grid_go();
 	grid_wait();
 	if (8 * i < cols) {
-		decode_eight<T>(m, static_cast<size_t>(token[blockIdx.y]), cols, i, v);
+		decode_eight<T>(m, static_cast<size_t>(token[blockIdx.x]), cols, i, v);
 		for (size_t c = 0; c < 8 && 8 * i + c < cols; c++)
-			y[blockIdx.y * cols + 8 * i + c] = v[c] * scale;
+			y[blockIdx.x * cols + 8 * i + c] = v[c] * scale;
 	}
 }
 
 void embed(struct device *d, const struct weight *w, const int32_t *token, size_t n, float scale, float *y)
 {
 	const int32_t *at = static_cast<const int32_t *>(staged(d, token, n * sizeof(*token)));
-	const dim3 grid(static_cast<unsigned>((w->cols + 8 * DECODE_THREADS - 1) / (8 * DECODE_THREADS)),
-			static_cast<unsigned>(n));
+	const dim3 grid(static_cast<unsigned>(n),
+			static_cast<unsigned>((w->cols + 8 * DECODE_THREADS - 1) / (8 * DECODE_THREADS)));
 
 	if (!n || !at)
 		return;
