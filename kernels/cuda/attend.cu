@@ -364,10 +364,10 @@ static void launch_few(struct device *d, const struct attention &a, const struct
 	const dim3 grid(static_cast<unsigned>(c.spans), static_cast<unsigned>(a.h.kv_heads * c.chunks),
 			static_cast<unsigned>(n));
 	const size_t room = room_floats(c.chunk, HEADS, c.stride) * sizeof(float);
-	const size_t merging = THREADS * sizeof(struct merged);
+	const size_t merging = THREADS * sizeof(struct merged), shared = room > merging ? room : merging;
 
-	ok(d, LAUNCH((few_kernel<PART_OF, HEADS>), grid, THREADS, room > merging ? room : merging, d->stream, a, c),
-	   "attention");
+	ask_shared(d, few_kernel<PART_OF, HEADS>, shared);
+	ok(d, LAUNCH((few_kernel<PART_OF, HEADS>), grid, THREADS, shared, d->stream, a, c), "attention");
 }
 
 template <int HEADS>

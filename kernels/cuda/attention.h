@@ -49,6 +49,15 @@ static const float log2_e = 1.44269504f;
 /* attend_many.cu: attention of prompts, on tensor cores. False: not for such heads, nothing was done. */
 bool attend_many(struct device *d, const struct attend *op, const struct card_rows *rows, const struct attention &a);
 
+/* A kernel with more shared memory than all may have has to say so before it is started. */
+template <typename... P> static void ask_shared(struct device *d, void (*kernel)(P...), size_t bytes)
+{
+	if (bytes > (48 << 10))
+		ok(d,
+		   cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
+		   "shared memory");
+}
+
 static __device__ __forceinline__ int row_width(const struct card_heads &h)
 {
 	return (h.heads + 2 * h.kv_heads) * h.size;

@@ -45,9 +45,6 @@ namespace CUDA_SPACE
 /* Whether the card lets a kernel begin before its predecessor has ended (Hopper and later); set when one is opened. */
 inline bool starts_early = false;
 
-/* Shared bytes that a kernel may have without being asked whether it may. */
-enum { SHARED_FREE = 48 << 10 };
-
 template <typename... P, typename... A>
 cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, cudaStream_t stream, A &&...a)
 {
@@ -62,9 +59,6 @@ cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, c
 	config.stream = stream;
 	config.attrs = &early;
 	config.numAttrs = starts_early ? 1 : 0;
-	if (shared > SHARED_FREE)
-		cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel),
-				     cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared));
 	return cudaLaunchKernelEx(&config, kernel, static_cast<P>(a)...);
 }
 

@@ -27,6 +27,7 @@ void the_largest_are_what_sorting_finds(void **state);
 void store_writes_what_the_definition_says(void **state);
 void store_repeats(void **state);
 void attention_is_what_the_definition_says(void **state);
+void attention_of_prompts_is_what_the_definition_says(void **state);
 void attention_repeats(void **state);
 
 /* check_types.c */

@@ -477,6 +477,7 @@ static const struct {
 	{ "store writes what the definition says", store_writes_what_the_definition_says, false },
 	{ "store repeats", store_repeats, false },
 	{ "attention is what the definition says", attention_is_what_the_definition_says, false },
+	{ "attention of prompts is what the definition says", attention_of_prompts_is_what_the_definition_says, false },
 	{ "attention repeats", attention_repeats, false },
 };
 
