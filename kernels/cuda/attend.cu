@@ -72,43 +72,70 @@ static __device__ __forceinline__ struct block_heads heads_of(const struct cut &
 	return b;
 }
 
-/* The page with number `at` of those that a row sees, and the run that it is of; RUNS when there are not so many. */
-static __device__ int find_page(const struct attention &a, const struct card_row *r, int at, int kv, struct sight *s)
+/* What a block needs of its row, asked for at once. */
+struct runs {
+	int64_t first[RUNS], count[RUNS];
+	int32_t pages[RUNS], ring[RUNS], table[RUNS];
+};
+
+/* Returns how many pages the row sees. */
+static __device__ __forceinline__ int load_runs(const struct card_row *r, struct runs *ret)
 {
-	int run = 0;
+	int pages = 0;
 
-	for (; run < RUNS; run++) {
-		const int pages = pages_of_run(r, run);
-
-		if (at < pages)
-			break;
-		at -= pages;
+#pragma unroll
+	for (int i = 0; i < RUNS; i++) {
+		ret->first[i] = r->first[i];
+		ret->count[i] = r->count[i];
+		ret->ring[i] = r->ring[i];
+		ret->table[i] = r->table[i];
 	}
+#pragma unroll
+	for (int i = 0; i < RUNS; i++) {
+		const int64_t past = (ret->first[i] + ret->count[i] - 1) / PAGE_TOKENS + 1;
+
+		ret->pages[i] = ret->count[i] > 0 ? static_cast<int32_t>(past - ret->first[i] / PAGE_TOKENS) : 0;
+		pages += ret->pages[i];
+	}
+	return pages;
+}
+
+/* The page with number `at` of those that a row sees, and the run that it is of; RUNS when there are not so many. */
+static __device__ __forceinline__ int find_page(const struct attention &a, const struct runs &r, int at, int kv,
+						struct sight *s)
+{
+	int found = RUNS;
+
 	s->keys = s->values = NULL;
 	s->from = s->to = 0;
-	if (run < RUNS) {
-		const int64_t page = r->first[run] / PAGE_TOKENS + at;
-		const int64_t from = r->first[run] - page * PAGE_TOKENS, to = from + r->count[run];
+#pragma unroll
+	for (int run = 0; run < RUNS; run++) {
+		if (at >= 0 && at < r.pages[run]) {
+			const int64_t page = r.first[run] / PAGE_TOKENS + at;
+			const int64_t from = r.first[run] - page * PAGE_TOKENS, to = from + r.count[run];
 
-		s->keys = page_keys_at(a, r, run, page, kv);
-		s->values = s->keys + values_after(a.h);
-		s->from = from > 0 ? static_cast<int>(from) : 0;
-		s->to = to < PAGE_TOKENS ? static_cast<int>(to) : PAGE_TOKENS;
+			found = run;
+			s->keys = head_keys(a, a.page[r.table[run] + static_cast<int32_t>(page) % r.ring[run]], kv);
+			s->values = s->keys + values_after(a.h);
+			s->from = from > 0 ? static_cast<int>(from) : 0;
+			s->to = to < PAGE_TOKENS ? static_cast<int>(to) : PAGE_TOKENS;
+		}
+		at -= r.pages[run];
 	}
-	return run;
+	return found;
 }
 
 /* The block's queries, rotated for this run, by the threads of a page. */
-static __device__ void rotate_queries(const struct attention &a, size_t row, int run, struct block_heads b, int stride,
-				      float *q)
+static __device__ void rotate_queries(const struct attention &a, size_t row, int run, struct block_heads b, int size,
+				      int stride, float *q)
 {
-	const float *x = a.qkv + row * row_width(a.h) + b.first * a.h.size;
+	const float *x = a.qkv + row * row_width(a.h) + b.first * size;
 	const float *angles = a.angles + (row * RUNS + run) * a.h.rotated;
 
-	for (int e = static_cast<int>(threadIdx.x) % (THREADS / SPAN); e < b.count * a.h.size; e += THREADS / SPAN) {
-		const int h = e / a.h.size, i = e % a.h.size;
+	for (int e = static_cast<int>(threadIdx.x) % (THREADS / SPAN); e < b.count * size; e += THREADS / SPAN) {
+		const int h = e / size, i = e % size;
 
-		q[h * stride + i] = rotate_one(a.h, x + h * a.h.size, angles, i) * a.h.scale;
+		q[h * stride + i] = rotate_one(a.h, x + h * size, angles, i) * a.h.scale;
 	}
 }
 
@@ -143,6 +170,8 @@ static __device__ void attend_part(PART_OF &part, const struct sight &s, const f
 			r.stat[warp * HEADS + lane] = make_float2(-INFINITY, 0);
 		return;
 	}
+	if (PART_OF::LATE)
+		part.load_keys(s, lane);
 	part.scores(s, q, stride, left, lane, score);
 	if (PART_OF::LATE)
 		part.load_values(s, lane);
@@ -256,12 +285,12 @@ static __device__ struct merged merge_column(const struct cut &c, size_t at, int
 		float4 v[AHEAD];
 
 #pragma unroll
-		for (int u = 0; u < AHEAD; u++)
-			if (from + u * step < spans) {
-				stat[u] = c.stat[at + from + u * step];
-				v[u] = *reinterpret_cast<const float4 *>(c.value + (at + from + u * step) * c.stride +
-									 i);
-			}
+		for (int u = 0; u < AHEAD; u++) {
+			const size_t one = at + (from + u * step < spans ? from + u * step : from);
+
+			stat[u] = c.stat[one];
+			v[u] = *reinterpret_cast<const float4 *>(c.value + one * c.stride + i);
+		}
 #pragma unroll
 		for (int u = 0; u < AHEAD; u++)
 			if (from + u * step < spans)
@@ -305,46 +334,50 @@ static __device__ bool ends_last(uint32_t *count, int spans)
 {
 	__shared__ bool last;
 
-	__threadfence();
 	__syncthreads();
 	if (threadIdx.x == 0) {
+		__threadfence();
 		last = atomicAdd(count, 1u) == static_cast<uint32_t>(spans - 1);
 		if (last)
 			*count = 0;
+		__threadfence();
 	}
 	__syncthreads();
-	__threadfence();
 	return last;
 }
 
 template <class PART_OF, int HEADS>
-static __global__ void __launch_bounds__(THREADS, 2) few_kernel(const struct attention a, const struct cut c)
+static __global__ void __launch_bounds__(THREADS, PART_OF::BLOCKS)
+	few_kernel(const struct attention a, const struct cut c)
 {
 	SHARED_DYNAMIC(float, shared);
 	const struct room r = room_of(shared, c.chunk, HEADS, c.stride);
 	const struct block_heads b = heads_of(c);
-	const int warp = static_cast<int>(threadIdx.x) / WARP, page = warp / (WARPS / SPAN);
+	const int warp = static_cast<int>(threadIdx.x) / WARP, lane = static_cast<int>(threadIdx.x) % WARP;
+	const int page = warp / (WARPS / SPAN);
 	const size_t row = blockIdx.z;
-	const struct card_row *cr = &a.row[row];
+	const int size = PART_OF::HEAD > 0 ? static_cast<int>(PART_OF::HEAD) : a.h.size;
 	float *q = r.q + page * c.chunk * c.stride;
-	int pages = 0, spans, run;
+	int pages, spans, run;
 	struct sight s;
+	struct runs runs;
 	PART_OF part;
 
 	grid_wait();
 	grid_go();
-	for (int i = 0; i < RUNS; i++)
-		pages += pages_of_run(cr, i);
+	pages = load_runs(&a.row[row], &runs);
 	spans = pages > 0 ? (pages + SPAN - 1) / SPAN : 1;
 	if (static_cast<int>(blockIdx.x) >= spans)
 		return;
-	run = find_page(a, cr, static_cast<int>(blockIdx.x) * SPAN + page, b.kv, &s);
+	run = find_page(a, runs, static_cast<int>(blockIdx.x) * SPAN + page, b.kv, &s);
 	s.first = warp % (WARPS / SPAN) * PART;
-	part.load_keys(a.h, s, static_cast<int>(threadIdx.x) % WARP);
-	if (!PART_OF::LATE)
-		part.load_values(s, static_cast<int>(threadIdx.x) % WARP);
+	part.size = size;
+	if (!PART_OF::LATE) {
+		part.load_keys(s, lane);
+		part.load_values(s, lane);
+	}
 	if (run < RUNS)
-		rotate_queries(a, row, run, b, c.stride, q);
+		rotate_queries(a, row, run, b, size, c.stride, q);
 	__syncthreads();
 	for (int h = 0; h < (HEADS == 1 ? 1 : b.count); h += HEADS) {
 		const int left = HEADS == 1 ? 1 : b.count - h;

@@ -52,9 +52,12 @@ struct place {
 	const uint8_t *keys;
 };
 
-static __device__ __forceinline__ int last_page(const struct tile_run &r)
+static __device__ __forceinline__ const uint8_t *keys_of(const struct attention &a, const struct tile *t, int run,
+							 int64_t page, int kv)
 {
-	return static_cast<int>((r.past - 1) / PAGE_TOKENS);
+	const struct card_row *r = &a.row[t->row];
+
+	return head_keys(a, a.page[r->table[run] + static_cast<int32_t>(page) % r->ring[run]], kv);
 }
 
 /* Goes on to the first page of the next run that is seen at all; run is RUNS after the last. */
@@ -64,15 +67,15 @@ static __device__ void next_run(const struct attention &a, const struct tile *t,
 		;
 	if (p->run < RUNS) {
 		p->page = t->run[p->run].first / PAGE_TOKENS;
-		p->keys = page_keys_at(a, &a.row[t->row], p->run, p->page, kv);
+		p->keys = keys_of(a, t, p->run, p->page, kv);
 	}
 }
 
 static __device__ void next_page(const struct attention &a, const struct tile *t, int kv, struct place *p)
 {
-	if (p->page < last_page(t->run[p->run])) {
+	if (p->page < (t->run[p->run].past - 1) / PAGE_TOKENS) {
 		p->page++;
-		p->keys = page_keys_at(a, &a.row[t->row], p->run, p->page, kv);
+		p->keys = keys_of(a, t, p->run, p->page, kv);
 	} else {
 		next_run(a, t, kv, p);
 	}
@@ -234,21 +237,12 @@ static __device__ void rotate_tile(const struct attention &a, const struct tile 
 		const bool turned = i < half;
 		const int first = !turned || a.h.interleaved ? 2 * i : i,
 			  second = turned && !a.h.interleaved ? i + half : first + 1;
-		const size_t row = static_cast<size_t>(t->row) + r;
-		float x = 0, y = 0, c = a.h.scale, s = 0;
+		const size_t row = static_cast<size_t>(t->row) + (r < t->rows ? r : 0);
+		const float *from = a.qkv + row * row_width(a.h) + head * SIZE;
+		const float *angles = a.angles + (row * RUNS + run) * a.h.rotated + 2 * i;
+		const float c = (turned ? angles[0] : 1) * a.h.scale, s = turned ? angles[1] * a.h.scale : 0;
+		const float x = r < t->rows ? from[first] : 0, y = r < t->rows ? from[second] : 0;
 
-		if (r < t->rows) {
-			const float *from = a.qkv + row * row_width(a.h) + head * SIZE;
-
-			x = from[first];
-			y = from[second];
-		}
-		if (r < t->rows && turned) {
-			const float *angles = a.angles + (row * RUNS + run) * a.h.rotated + 2 * i;
-
-			c = angles[0] * a.h.scale;
-			s = angles[1] * a.h.scale;
-		}
 		q[r * PLAN::stride + first] = half_of_float(x * c - y * s);
 		q[r * PLAN::stride + second] = half_of_float(x * s + y * c);
 	}

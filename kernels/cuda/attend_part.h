@@ -3,9 +3,12 @@
  * page. For attend.cu alone.
  *
  * A part has load_keys() and load_values(), which ask for all that is seen at once; scores(), the products of a few queries
- * with the keys, of which each lane keeps that of one token; and weigh(), the values times what the scores became. Where
- * LATE, registers do not hold both: values are asked for after the scores. What a row does not see may be anything, also
- * NaN: it is not read, or selected away.
+ * with the keys, of which each lane keeps that of one token; and weigh(), the values times what the scores became. What a
+ * row does not see may be anything, also NaN: it is not read, or selected away.
+ *
+ * Lanes that differ in COPY have the same score. Where LATE, registers do not hold both: keys are asked for with each few
+ * queries, values after their scores. HEAD is the size of heads, 0 for any; BLOCKS how many blocks a multiprocessor shall
+ * have room for.
  *
  * hold() says that the numbers are in registers as they were loaded: else the compiler would widen them once for all
  * queries, which takes twice the registers.
@@ -41,11 +44,6 @@ static __device__ __forceinline__ void hold(uint4 &v)
 	asm volatile("" : "+r"(v.x), "+r"(v.y), "+r"(v.z), "+r"(v.w));
 }
 
-static __device__ __forceinline__ uint4 load16(const uint8_t *p)
-{
-	return *reinterpret_cast<const uint4 *>(p);
-}
-
 /* Sums v over pairs of lanes that differ in `bit`; the lane with the bit keeps the upper half of the numbers. */
 template <int N> static __device__ __forceinline__ void fold(float *v, int lane, int bit)
 {
@@ -64,23 +62,24 @@ static constexpr int lanes_for(int columns)
 
 /* Pages of halves. 16 bytes of keys are eight tokens of a dimension, of values eight dimensions of a token. */
 template <int SIZE, int HEADS> struct part_halves {
-	enum { COPY = 2, LATE = SIZE > 128 };
+	enum { COPY = 2, LATE = SIZE > 128, HEAD = SIZE, BLOCKS = HEADS > 1 || SIZE > 64 ? 2 : 3 };
 	enum { LANES = lanes_for(SIZE / 8), GROUPS = WARP / LANES, KEYS = SIZE / 16, VALUES = PART / GROUPS };
 	uint4 key[KEYS], value[VALUES];
+	int size;
 
 	static __device__ int token_of(int lane)
 	{
 		return (lane & 1) * 8 + (lane >> 4 & 1) * 4 + (lane >> 3 & 1) * 2 + (lane >> 2 & 1);
 	}
 
-	__device__ __forceinline__ void load_keys(const struct card_heads &, const struct sight &s, int lane)
+	__device__ __forceinline__ void load_keys(const struct sight &s, int lane)
 	{
 		const uint8_t *k = s.keys + ((lane / 2) * PAGE_TOKENS + s.first + (lane & 1) * 8) * 2;
 		const bool some = sees_any(s, (lane & 1) * 8, 8);
 
 #pragma unroll
 		for (int i = 0; i < KEYS; i++)
-			key[i] = some ? load16(k + i * 16 * PAGE_TOKENS * 2) : make_uint4(0, 0, 0, 0);
+			key[i] = load16_if(some, k + i * 16 * PAGE_TOKENS * 2);
 	}
 
 	__device__ __forceinline__ void load_values(const struct sight &s, int lane)
@@ -91,9 +90,8 @@ template <int SIZE, int HEADS> struct part_halves {
 		for (int i = 0; i < VALUES; i++) {
 			const int token = i * GROUPS + lane / LANES;
 
-			value[i] = column < SIZE / 8 && sees(s, token)
-					   ? load16(s.values + ((s.first + token) * SIZE + column * 8) * 2)
-					   : make_uint4(0, 0, 0, 0);
+			value[i] = load16_if(column < SIZE / 8 && sees(s, token),
+					     s.values + ((s.first + token) * SIZE + column * 8) * 2);
 		}
 	}
 
@@ -181,6 +179,8 @@ template <int SIZE, int HEADS> struct part_bytes {
 	enum {
 		COPY = 4,
 		LATE = SIZE > 128,
+		HEAD = SIZE,
+		BLOCKS = HEADS > 1 || SIZE > 128 ? 2 : 3,
 		LANES = lanes_for(SIZE / 4),
 		GROUPS = WARP / LANES,
 		WIDE = (SIZE / 4 + WARP - 1) / WARP,
@@ -189,18 +189,19 @@ template <int SIZE, int HEADS> struct part_bytes {
 	};
 	uint4 key[KEYS], value[VALUES][WIDE];
 	uint2 key_scale[KEYS], value_scale[VALUES][WIDE];
+	int size;
 
 	static __device__ int token_of(int lane)
 	{
 		return (lane & 3) * 4 + (lane >> 4 & 1) * 2 + (lane >> 3 & 1);
 	}
 
-	static __device__ __forceinline__ uint2 load_scales(const uint8_t *head, int block, int token)
+	static __device__ __forceinline__ const uint8_t *scale_at(const uint8_t *head, int block, int token)
 	{
-		return *reinterpret_cast<const uint2 *>(head + (block * PAGE_TOKENS + token) * 2);
+		return head + (block * PAGE_TOKENS + token) * 2;
 	}
 
-	__device__ __forceinline__ void load_keys(const struct card_heads &, const struct sight &s, int lane)
+	__device__ __forceinline__ void load_keys(const struct sight &s, int lane)
 	{
 		const int token = s.first + (lane & 3) * 4;
 		const uint8_t *k = s.keys + SIZE * 4 + (lane / 4 * PAGE_TOKENS + token) * 4;
@@ -208,8 +209,8 @@ template <int SIZE, int HEADS> struct part_bytes {
 
 #pragma unroll
 		for (int i = 0; i < KEYS; i++) {
-			key[i] = some ? load16(k + i * 8 * PAGE_TOKENS * 4) : make_uint4(0, 0, 0, 0);
-			key_scale[i] = some ? load_scales(s.keys, i, token) : make_uint2(0, 0);
+			key[i] = load16_if(some, k + i * 8 * PAGE_TOKENS * 4);
+			key_scale[i] = load8_if(some, scale_at(s.keys, i, token));
 		}
 	}
 
@@ -227,10 +228,8 @@ template <int SIZE, int HEADS> struct part_bytes {
 				const int dim = (column + w * WARP) * 4;
 
 				value[i][w] =
-					any ? load16(s.values + SIZE * 4 + ((s.first / 4 + four) * SIZE + dim) * 4)
-					    : make_uint4(0, 0, 0, 0);
-				value_scale[i][w] =
-					any ? load_scales(s.values, dim / BLOCK, s.first + four * 4) : make_uint2(0, 0);
+					load16_if(any, s.values + SIZE * 4 + ((s.first / 4 + four) * SIZE + dim) * 4);
+				value_scale[i][w] = load8_if(any, scale_at(s.values, dim / BLOCK, s.first + four * 4));
 			}
 		}
 	}
@@ -347,7 +346,7 @@ template <int SIZE, int HEADS> struct part_bytes {
 
 /* Pages of any type and heads of any size, element by element. */
 template <enum dtype TYPE, int HEADS> struct part_plain {
-	enum { COPY = 16, LATE = 0, STEP = 2 };
+	enum { COPY = 16, LATE = 0, STEP = 2, HEAD = 0, BLOCKS = 2 };
 	int size;
 
 	static __device__ int token_of(int lane)
@@ -355,9 +354,8 @@ template <enum dtype TYPE, int HEADS> struct part_plain {
 		return lane % PART;
 	}
 
-	__device__ void load_keys(const struct card_heads &h, const struct sight &, int)
+	__device__ void load_keys(const struct sight &, int)
 	{
-		size = h.size;
 	}
 
 	__device__ void load_values(const struct sight &, int)

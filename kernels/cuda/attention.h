@@ -68,30 +68,17 @@ static __device__ __forceinline__ float rotate_one(const struct card_heads &h, c
 						   int i)
 {
 	const int half = h.rotated / 2, pair = h.interleaved ? i / 2 : i < half ? i : i - half;
-	const bool second = h.interleaved ? i & 1 : i >= half;
+	const bool turned = i < h.rotated, second = h.interleaved ? i & 1 : i >= half;
 	const int other = h.interleaved ? i ^ 1 : second ? i - half : i + half;
-	float c, s;
+	const float c = turned ? angles[2 * pair] : 1, s = turned ? angles[2 * pair + 1] : 0;
+	const float own = x[i], its = x[turned ? other : i];
 
-	if (i >= h.rotated)
-		return x[i];
-	c = angles[2 * pair];
-	s = angles[2 * pair + 1];
-	return second ? x[other] * s + x[i] * c : x[i] * c - x[other] * s;
+	return second ? its * s + own * c : own * c - its * s;
 }
 
-static __device__ __forceinline__ int pages_of_run(const struct card_row *r, int run)
+/* A layer's keys of a head in a page; its values lie values_after() bytes behind them. */
+static __device__ __forceinline__ const uint8_t *head_keys(const struct attention &a, const uint8_t *page, int kv_head)
 {
-	return r->count[run] > 0 ? static_cast<int>((r->first[run] + r->count[run] - 1) / PAGE_TOKENS -
-						    r->first[run] / PAGE_TOKENS + 1)
-				 : 0;
-}
-
-/* A layer's keys of a head in page `index` of a run; its values lie `values_after` bytes behind them. */
-static __device__ __forceinline__ const uint8_t *page_keys_at(const struct attention &a, const struct card_row *r,
-							      int run, int64_t index, int kv_head)
-{
-	const uint8_t *page = a.page[r->table[run] + static_cast<int32_t>(index) % r->ring[run]];
-
 	return page + a.h.layer + static_cast<size_t>(kv_head) * a.h.head_bytes;
 }
 

@@ -26,6 +26,16 @@ static inline float power_of_two(float x)
 	return exp2f(x);
 }
 
+static inline uint4 load16_if(bool wanted, const void *from)
+{
+	return wanted ? *static_cast<const uint4 *>(from) : make_uint4(0, 0, 0, 0);
+}
+
+static inline uint2 load8_if(bool wanted, const void *from)
+{
+	return wanted ? *static_cast<const uint2 *>(from) : make_uint2(0, 0);
+}
+
 } // namespace CUDA_SPACE
 #else
 #include <cuda_bf16.h>
@@ -137,6 +147,33 @@ static __device__ __forceinline__ uint32_t halves_times_plus(uint32_t a, uint32_
 
 	asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(c));
 	return r;
+}
+
+/* Bytes of the card's memory, or zeros without reading; asked for at once and in this order, whatever the compiler may
+ * know of branches. */
+static __device__ __forceinline__ uint4 load16_if(bool wanted, const void *from)
+{
+	uint4 v;
+
+	asm volatile("{\n\t.reg .pred p;\n\tsetp.ne.u32 p, %5, 0;\n\t"
+		     "mov.u32 %0, 0;\n\tmov.u32 %1, 0;\n\tmov.u32 %2, 0;\n\tmov.u32 %3, 0;\n\t"
+		     "@p ld.global.v4.u32 {%0,%1,%2,%3}, [%4];\n\t}"
+		     : "=&r"(v.x), "=&r"(v.y), "=&r"(v.z), "=&r"(v.w)
+		     : "l"(from), "r"(static_cast<uint32_t>(wanted))
+		     : "memory");
+	return v;
+}
+
+static __device__ __forceinline__ uint2 load8_if(bool wanted, const void *from)
+{
+	uint2 v;
+
+	asm volatile("{\n\t.reg .pred p;\n\tsetp.ne.u32 p, %3, 0;\n\tmov.u32 %0, 0;\n\tmov.u32 %1, 0;\n\t"
+		     "@p ld.global.v2.u32 {%0,%1}, [%2];\n\t}"
+		     : "=&r"(v.x), "=&r"(v.y)
+		     : "l"(from), "r"(static_cast<uint32_t>(wanted))
+		     : "memory");
+	return v;
 }
 
 static __device__ __forceinline__ float float_of_bfloat(uint16_t h)

@@ -6,8 +6,9 @@
 #include "check.h"
 
 static const struct kit_shape shapes[] = {
-	{ 3, 3, 32, 32, true },	 { 9, 3, 64, 64, true },  { 9, 3, 64, 64, false }, { 4, 1, 80, 20, false },
-	{ 9, 1, 128, 64, true }, { 8, 2, 24, 16, false }, { 2, 1, 100, 50, true }, { 60, 1, 32, 32, false },
+	{ 3, 3, 32, 32, true },	 { 9, 3, 64, 64, true },    { 9, 3, 64, 64, false }, { 4, 1, 80, 20, false },
+	{ 9, 1, 128, 64, true }, { 8, 2, 24, 16, false },   { 2, 1, 100, 50, true }, { 60, 1, 32, 32, false },
+	{ 6, 2, 96, 96, true },	 { 5, 1, 256, 128, false },
 };
 
 enum { SHAPES = sizeof(shapes) / sizeof(shapes[0]) };
