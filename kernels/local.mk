@@ -77,6 +77,7 @@ cuda_headers = \
 	kernels/cuda/targets.h
 cuda_sources = \
 	kernels/cuda/attend.cu \
+	kernels/cuda/attend_many.cu \
 	kernels/cuda/blas.cu \
 	kernels/cuda/device.cu \
 	kernels/cuda/few.cu \
@@ -115,7 +116,7 @@ am__v_NVCC_1 =
 if HAVE_CMOCKA
 check_PROGRAMS += tests/kernels/check_kernels
 TESTS += tests/kernels/check_kernels
-tests_kernels_check_kernels_SOURCES = \
+check_sources = \
 	tests/kernels/bench.c \
 	tests/kernels/bench_card.c \
 	tests/kernels/bench_types.c \
@@ -124,11 +125,10 @@ tests_kernels_check_kernels_SOURCES = \
 	tests/kernels/check_kernels.c \
 	tests/kernels/check_rows.c \
 	tests/kernels/check_types.c \
-	tests/kernels/emulate_amx.h \
-	tests/kernels/emulate_avx512.h \
 	tests/kernels/kit.c \
 	tests/kernels/kit.h \
 	tests/kernels/scene.c
+tests_kernels_check_kernels_SOURCES = $(check_sources) tests/kernels/emulate_amx.h tests/kernels/emulate_avx512.h
 tests_kernels_check_kernels_CPPFLAGS = $(kernels_cppflags)
 tests_kernels_check_kernels_CFLAGS = $(kernels_cflags) $(CMOCKA_CFLAGS)
 tests_kernels_check_kernels_LDADD = kernels/libkernels.la libproto/liberror.la $(CMOCKA_LIBS)
@@ -148,5 +148,44 @@ tests_kernels_libemulatedamx_la_CFLAGS = $(kernels_cflags) -Wno-psabi
 tests_kernels_check_kernels_CPPFLAGS += -DKERNELS_EMULATED
 tests_kernels_check_kernels_LDADD += tests/kernels/libemulated.la tests/kernels/libemulatedvnni.la \
 	tests/kernels/libemulatedamx.la
+endif
+
+# The CUDA backend over a stand-in for a card, by the C++ compiler: the same sources, and the same tests. They run for
+# millions of threads, so they are optimized whatever the build is.
+if HAVE_CXX
+standin_headers = \
+	tests/kernels/standin.h \
+	tests/kernels/standin_hooks.h \
+	tests/kernels/standin_math.h \
+	tests/kernels/standin_runtime.h
+standin_sources = \
+	$(standin_headers) \
+	tests/kernels/standin.cc \
+	tests/kernels/standin_card.h \
+	tests/kernels/standin_runtime.cc \
+	tests/kernels/standin_streams.cc \
+	tests/kernels/standin_tiles.cc
+standin_cppflags = $(AM_CPPFLAGS) $(cuda_flags) -I$(srcdir)/tests/kernels -DKERNELS_STANDIN
+standin_cxxflags = $(AM_CXXFLAGS) -Wno-deprecated-enum-enum-conversion -ffp-contract=off
+standin_objects = $(cuda_sources:kernels/cuda/%.cu=tests/kernels/cuda-%.$(OBJEXT))
+tests/kernels/cuda-%.$(OBJEXT): $(srcdir)/kernels/cuda/%.cu $(cuda_headers) $(standin_headers) kernels/kernels.h \
+		kernels/dtype.h libproto/error.h
+	@$(MKDIR_P) $(@D)
+	$(AM_V_CXX)$(CXX) $(DEFS) $(DEFAULT_INCLUDES) $(standin_cppflags) $(CPPFLAGS) $(standin_cxxflags) $(CXXFLAGS) \
+		-x c++ -c -o $@ $<
+MOSTLYCLEANFILES += tests/kernels/cuda-*.$(OBJEXT)
+
+check_PROGRAMS += tests/kernels/check_standin tests/kernels/check_cuda
+TESTS += tests/kernels/check_standin tests/kernels/check_cuda
+tests_kernels_check_standin_SOURCES = $(standin_sources) tests/kernels/check_standin.cc tests/kernels/kit.c
+tests_kernels_check_standin_CPPFLAGS = $(standin_cppflags) -I$(srcdir)/kernels/cpu
+tests_kernels_check_standin_CFLAGS = $(kernels_cflags) $(CMOCKA_CFLAGS)
+tests_kernels_check_standin_CXXFLAGS = $(standin_cxxflags) $(CMOCKA_CFLAGS)
+tests_kernels_check_standin_LDADD = $(tests_kernels_check_cuda_LDADD)
+tests_kernels_check_cuda_SOURCES = $(check_sources) $(standin_sources) tests/kernels/check_card.c
+tests_kernels_check_cuda_CPPFLAGS = $(standin_cppflags) -I$(srcdir)/kernels/cpu
+tests_kernels_check_cuda_CFLAGS = $(kernels_cflags) $(CMOCKA_CFLAGS)
+tests_kernels_check_cuda_CXXFLAGS = $(standin_cxxflags)
+tests_kernels_check_cuda_LDADD = $(standin_objects) kernels/libkernels.la libproto/liberror.la $(CMOCKA_LIBS)
 endif
 endif

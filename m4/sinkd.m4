@@ -129,7 +129,7 @@ AC_DEFUN([SINKD_CXX], [
 	AS_IF([test "$sinkd_cv_cxx" = yes], [
 		have_cxx=yes
 		cxx_why="over a stand-in for a card, by $CXX"
-		STD_CXXFLAGS="-std=gnu++20 -fno-exceptions -fno-rtti -Wall -Wextra -Wshadow -Wno-unknown-pragmas"
+		STD_CXXFLAGS="-std=gnu++20 -fno-exceptions -fno-rtti -Wall -Wextra -Wno-unknown-pragmas"
 		AS_IF([test "x$enable_werror" = xyes], [STD_CXXFLAGS="$STD_CXXFLAGS -Werror"])
 	])
 	AC_SUBST([STD_CXXFLAGS])

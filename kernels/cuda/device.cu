@@ -16,6 +16,9 @@ extern "C" {
 /* What the instructions in port.h need: tensor cores for halves and bytes, asynchronous copies. */
 enum { COMPUTE_LEAST = 80 };
 
+/* Of a step. */
+enum { ROWS_MOST = 1 << 20 };
+
 static const size_t gib = static_cast<size_t>(1) << 30;
 
 namespace CUDA_SPACE
@@ -220,8 +223,12 @@ static int open_parts(struct device *d, struct err *e)
 static int open(const struct device_options *o, struct device **ret, struct err *e)
 {
 	struct device *d;
-	int r = check_card(o->card, e);
+	int r;
 
+	if (o->max_rows < 1 || o->max_rows > ROWS_MOST)
+		return err_set(e, SINK_EINVAL, "A step can have 1 to %d rows, not %zu.", static_cast<int>(ROWS_MOST),
+			       o->max_rows);
+	r = check_card(o->card, e);
 	if (r)
 		return r;
 	d = static_cast<struct device *>(calloc(1, sizeof(*d)));

@@ -11,8 +11,12 @@ struct subject {
 	void (*test)(void **state);
 };
 
-/* Whether the backend quantizes activations and shares its bits with the others of its kind. */
+/* Whether the backend quantizes activations. */
 bool is_fast(const struct backend *b);
+/* The backend whose bits this one has to give: of processors that quantize, the plainest; else itself. */
+const struct backend *twin_of(const struct backend *b);
+/* Whether so many rows go through tensor cores, as halves. */
+bool as_halves(const struct backend *b, size_t n);
 
 /* check_rows.c */
 void norm_is_what_the_definition_says(void **state);
@@ -35,5 +39,13 @@ void halves_are_what_ieee_754_says(void **state);
 void types_are_what_their_formats_say(void **state);
 void pages_have_the_size_of_their_type(void **state);
 void quotas_are_respected(void **state);
+
+/* check_card.c */
+void steps_become_graphs(void **state);
+void a_card_may_break_at_any_call(void **state);
+void a_card_may_be_small(void **state);
+void memory_is_capped(void **state);
+void cards_that_cannot_be_used_are_refused(void **state);
+void pages_come_and_go(void **state);
 
 #endif

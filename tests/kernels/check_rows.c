@@ -113,7 +113,7 @@ void row_operations_repeat(void **state)
 {
 	enum { WIDTH = 700, MANY = 40 };
 	const struct subject *s = *state;
-	const struct backend *first = is_fast(s->b) ? kernels_find("scalar", NULL) : s->b;
+	const struct backend *first = twin_of(s->b);
 	float *x = kit_floats(MANY * 2 * WIDTH), *w = kit_floats(WIDTH), *want = kit_floats(MANY * WIDTH);
 	float *got = kit_floats(MANY * WIDTH);
 	struct kit_random r = { 5 };
@@ -121,7 +121,8 @@ void row_operations_repeat(void **state)
 	kit_numbers(&r, x, MANY * 2 * WIDTH);
 	kit_numbers(&r, w, WIDTH);
 	for (int threads = 1; threads < 4; threads++) {
-		struct device *plain = kit_open(first, 1, MANY), *d = kit_open(s->b, threads, MANY);
+		struct device *plain = kit_open_invariant(first, 1, MANY, PRECISION_EXACT);
+		struct device *d = kit_open_invariant(s->b, threads, MANY, PRECISION_EXACT);
 
 		norm(first, plain, x, MANY, WIDTH, w, want);
 		norm(s->b, d, x, MANY, WIDTH, w, got);
@@ -142,7 +143,8 @@ void row_operations_repeat(void **state)
 	free(got);
 }
 
-/* A norm before a product gives what norm() and then the product give, for weights of every kind. */
+/* A norm before a product gives what norm() and then the product give, for weights of every kind; by a processor, bit
+ * by bit. */
 void input_is_prepared_on_the_way(void **state)
 {
 	enum { COLS = 96, MANY = 21, OUT = 33 };
@@ -173,7 +175,11 @@ void input_is_prepared_on_the_way(void **state)
 		op.input = INPUT_PLAIN;
 		s->b->matmul(d, &op);
 		s->b->read(d, want, to, sizeof(want));
-		kit_same_bits(got, want, MANY * OUT);
+		if (!s->b->apart)
+			kit_same_bits(got, want, MANY * OUT);
+		for (size_t at = 0; at < MANY * OUT;
+		     at++) /* elsewhere a sum has another order, and a half another end */
+			assert_true(fabs((double)got[at] - (double)want[at]) < 5e-3);
 		s->b->weight_free(d, packed);
 		s->b->buffer_free(d, from);
 		s->b->buffer_free(d, weight);

@@ -47,6 +47,19 @@ static const struct backend emulated[] = {
 };
 #endif
 
+#ifdef KERNELS_STANDIN
+extern const struct backend backend_standin;
+
+const struct backend *const *kit_backends(void)
+{
+	static struct backend standin;
+	static const struct backend *all[] = { &standin, NULL };
+
+	standin = backend_standin;
+	standin.name = "cuda-standin";
+	return all;
+}
+#else
 const struct backend *const *kit_backends(void)
 {
 	static const struct backend *all[16];
@@ -62,6 +75,7 @@ const struct backend *const *kit_backends(void)
 #endif
 	return all;
 }
+#endif
 
 static uint32_t next(struct kit_random *r)
 {
@@ -150,6 +164,16 @@ struct tensor kit_tensor(struct kit_random *r, enum dtype type, size_t rows, siz
 	return (struct tensor){ type, rows, cols, data };
 }
 
+static struct device *open_with(const struct backend *b, const struct device_options *o)
+{
+	struct device *d = NULL;
+	struct err e;
+
+	if (b->open(o, &d, &e) != 0)
+		fail_msg("%s: %s", b->name, e.text);
+	return d;
+}
+
 struct device *kit_open(const struct backend *b, int threads, size_t max_rows)
 {
 	return kit_open_at(b, threads, max_rows, PRECISION_EXACT);
@@ -158,12 +182,17 @@ struct device *kit_open(const struct backend *b, int threads, size_t max_rows)
 struct device *kit_open_at(const struct backend *b, int threads, size_t max_rows, enum precision precision)
 {
 	struct device_options o = { .threads = threads, .max_rows = max_rows, .precision = precision };
-	struct device *d = NULL;
-	struct err e;
 
-	if (b->open(&o, &d, &e) != 0)
-		fail_msg("%s: %s", b->name, e.text);
-	return d;
+	return open_with(b, &o);
+}
+
+struct device *kit_open_invariant(const struct backend *b, int threads, size_t max_rows, enum precision precision)
+{
+	struct device_options o = {
+		.threads = threads, .max_rows = max_rows, .precision = precision, .invariant = true
+	};
+
+	return open_with(b, &o);
 }
 
 float *kit_upload(const struct backend *b, struct device *d, const float *x, size_t n)

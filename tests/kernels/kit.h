@@ -14,7 +14,7 @@
 
 #include "kernels.h"
 
-/* Backends under test: the compiled ones, then the emulated. NULL-terminated. */
+/* Backends under test: the compiled ones, then the emulated; in check_cuda that over the stand-in. NULL-terminated. */
 const struct backend *const *kit_backends(void);
 
 /* A random generator of its own, so that a test's numbers do not depend on the C library. */
@@ -31,6 +31,8 @@ struct tensor kit_tensor(struct kit_random *r, enum dtype type, size_t rows, siz
 /* Opens `b`; fails the test with the reason when it cannot be. */
 struct device *kit_open(const struct backend *b, int threads, size_t max_rows);
 struct device *kit_open_at(const struct backend *b, int threads, size_t max_rows, enum precision precision);
+/* One whose rows do not depend on their company; processors are never otherwise. */
+struct device *kit_open_invariant(const struct backend *b, int threads, size_t max_rows, enum precision precision);
 /* A buffer with these contents (zeros for NULL), and its contents back. */
 float *kit_upload(const struct backend *b, struct device *d, const float *x, size_t n);
 void kit_download(const struct backend *b, struct device *d, float *buffer, float *x, size_t n);
