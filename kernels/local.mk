@@ -64,7 +64,7 @@ kernels_libkernels_la_LIBADD += kernels/libamx.la
 endif
 endif
 
-# For NVIDIA cards. nvcc compiles by a suffix rule of ours; it writes no dependencies, so all of it depends on all headers.
+# For NVIDIA cards. nvcc compiles by a suffix rule of ours and writes no dependencies: all of it depends on all headers.
 cuda_headers = \
 	kernels/cuda/attend_part.h \
 	kernels/cuda/attention.h \

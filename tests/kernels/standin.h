@@ -1,14 +1,14 @@
 /*
- * A stand-in for an NVIDIA card, in which the sources of kernels/cuda run as tests on any machine: CUDA's names in plain
- * C++, no header of the toolkit. port.h includes it where KERNELS_STANDIN is defined.
+ * A stand-in for an NVIDIA card, in which the sources of kernels/cuda run as tests on any machine: CUDA's names in
+ * plain C++, no header of the toolkit. port.h includes it where KERNELS_STANDIN is defined.
  *
  * The threads of a block are fibers of one processor. One runs until it ends or has to wait: at a barrier, or for the
  * lanes of its warp in a shuffle, a vote or a product. Blocks follow one another. Every second start of a kernel takes
- * threads from the last to the first, every third and fourth blocks likewise: what depends on an order that a card does
- * not promise does not repeat. What would hang a card or give it undefined values ends the program with a message: a
- * barrier that some threads never reach, a shuffle that a lane of its mask misses or that reads a lane outside it,
- * grid_wait() left out, addresses that are not aligned. Shared memory is filled with 0xff before a block begins (static
- * one before a kernel), and so is new memory of the card; a copy_begin() copies as late as it may.
+ * threads from the last to the first, every third and fourth blocks likewise: what depends on an order that a card
+ * does not promise does not repeat. What would hang a card or give it undefined values ends the program with a
+ * message: a barrier that some threads never reach, a shuffle that a lane of its mask misses or that reads a lane
+ * outside it, grid_wait() left out, addresses that are not aligned. Shared memory is filled with 0xff before a block
+ * begins (static one before a kernel), and so is new memory of the card; a copy_begin() copies as late as it may.
  *
  * This header has what device code uses; the runtime's calls are in standin_runtime.h.
  */

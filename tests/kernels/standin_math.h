@@ -1,4 +1,4 @@
-/* Functions of device code that need no other thread: bits, whole numbers, floats, atomics, loads. Part of standin.h. */
+/* Device code that needs no other thread: bits, whole numbers, floats, atomics, loads. Part of standin.h. */
 #ifndef TESTS_KERNELS_STANDIN_MATH_H
 #define TESTS_KERNELS_STANDIN_MATH_H
 

@@ -1,8 +1,8 @@
 /*
- * The stand-in's share of CUDA's runtime: types and calls as CUDA 13 has them, as far as kernels/cuda uses them. Work is
- * done at once, in the order of the calls; a stream that is captured records it instead, with its arguments by value.
- * Memory of the card is told from the host's: a copy in a wrong direction or beyond an allocation is an error, as is a
- * kernel that needs more than a card has. Part of standin.h.
+ * The stand-in's share of CUDA's runtime: types and calls as CUDA 13 has them, as far as kernels/cuda uses them. Work
+ * is done at once, in the order of the calls; a stream that is captured records it instead, with its arguments by
+ * value. Memory of the card is told from the host's: a copy in a wrong direction or beyond an allocation is an error,
+ * as is a kernel that needs more than a card has. Part of standin.h.
  */
 #ifndef TESTS_KERNELS_STANDIN_RUNTIME_H
 #define TESTS_KERNELS_STANDIN_RUNTIME_H
@@ -151,12 +151,12 @@ struct cudaGraphExecUpdateResultInfo {
 	int result;
 };
 
-typedef struct standin_stream *cudaStream_t;
-typedef struct standin_event *cudaEvent_t;
-typedef struct standin_graph *cudaGraph_t;
-typedef struct standin_exec *cudaGraphExec_t;
+using cudaStream_t = struct standin_stream *;
+using cudaEvent_t = struct standin_event *;
+using cudaGraph_t = struct standin_graph *;
+using cudaGraphExec_t = struct standin_exec *;
 #define CUDART_CB
-typedef void (CUDART_CB *cudaHostFn_t)(void *data);
+typedef void(CUDART_CB *cudaHostFn_t)(void *data);
 
 /* Errors and the device. */
 const char *cudaGetErrorString(cudaError_t e);

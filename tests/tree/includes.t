@@ -7,7 +7,7 @@
 cat >"$work/rooms" <<'END'
 libproto	libproto
 client		client libproto
-kernels		kernels libproto/error.h tests/kernels/emulate_avx512.h tests/kernels/emulate_amx.h
+kernels		kernels libproto/error.h tests/kernels/emulate_avx512.h tests/kernels/emulate_amx.h tests/kernels/standin.h
 daemon/engine	daemon/engine kernels libproto/error.h
 daemon		daemon daemon/engine kernels libproto
 END
@@ -25,6 +25,8 @@ editline/	client
 pcre2.h		daemon/engine
 xxhash.h	daemon/engine daemon/store.c daemon/store_file.c daemon/store_file.h daemon/store_read.c daemon/store_check.c daemon/ring.c daemon/ring_check.c
 immintrin.h	kernels/cpu
+cuda		kernels/cuda
+dlfcn.h		kernels/cuda/blas.cu
 END
 
 # room_of FILE: the innermost room that it lies in.

@@ -34,9 +34,9 @@ done_testing() {
 	exit 0
 }
 
-# sources FOLDER…: the C files and headers below these folders, by their path from the top.
+# sources FOLDER…: the files of C, C++ and CUDA and the headers below these folders, by their path from the top.
 sources() {
-	(cd "$top_srcdir" && find "$@" -name '*.[ch]' -type f | sort)
+	(cd "$top_srcdir" && find "$@" \( -name '*.[ch]' -o -name '*.cu' -o -name '*.cc' \) -type f | sort)
 }
 
 # A place to work in.

@@ -22,11 +22,11 @@ for page in sinkd.8 sinkd.conf.5 sink.1 sinkd-bench.1 sink-protocol.7 libsink.3;
 	test -s man/$page && ok "man/$page is there" || not_ok "man/$page is there"
 done
 
-# What a README of a room says of files must be there: names in back quotes that end in a C suffix.
+# What a README of a room says of files must be there: names in back quotes that end in a suffix of C, C++ or CUDA.
 for room in client daemon daemon/engine kernels libproto; do
 	test -f $room/README.md || continue
 	gone=
-	for name in $(grep -oE '`[a-z0-9_/.-]+[.][ch]`' $room/README.md | tr -d '`' | sort -u); do
+	for name in $(grep -oE '`[a-z0-9_/.-]+[.](c|h|cc|cu)`' $room/README.md | tr -d '`' | sort -u); do
 		base=${name##*/}
 		find libproto client kernels daemon tests -name "$base" | grep -q . || gone="$gone$name "
 	done

@@ -24,6 +24,7 @@ empty 'no line is longer than 120 columns' "$(export LC_ALL=C; all awk '
 	}')"
 empty 'no function is longer than 60 lines' "$(all awk '
 	FNR == 1 { begin = 0 }
+	/^namespace/ { head = 0 }
 	/^[a-zA-Z_].*\(/ { head = FNR; name = $0 }
 	/^{/ { begin = head }
 	/^}/ && begin {

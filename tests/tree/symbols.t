@@ -63,6 +63,17 @@ while read -r object; do
 	empty "$file: globals bear the name of their module" "$strange"
 done <"$work/objects"
 
+# The CUDA backend's names are its namespace's, so that a program can have it twice; what goes out of the room is its table,
+# and what is asked about cards.
+if test -f kernels/cuda/device.o; then
+	for object in kernels/cuda/*.o; do
+		empty "$object: globals are in namespace sinkd_cuda" \
+			"$(globals "$object" | grep -vE '^(_ZNK?10sinkd_cuda|backend_cuda$|cuda_)')"
+	done
+else
+	skip 'globals of the CUDA backend are in its namespace' 'built without --with-cuda'
+fi
+
 # What one set of instructions was compiled for is reached through its table alone, and tiles stand in one file.
 amx=$(grep 'kernels/cpu/libamx_la-amx[.]o$' "$work/objects")
 if test -z "$amx" || ! command -v objdump >/dev/null; then
