@@ -30,6 +30,7 @@ static const struct verb verbs[] = {
 	{ "restore", 'r', "how soon a conversation goes on after its process was killed", bench_restore },
 	{ "load", 'o', "the time until a model is ready, and the memory that it takes", bench_load },
 	{ "roofline", 'm', "what this machine does at best: memory, caches, products", bench_roofline },
+	{ "make-random", 'g', "a model of a known one's shape, with random weights", bench_make_random },
 };
 
 enum kind { TEXT, NUMBER, LIST, FLAG };
@@ -113,17 +114,27 @@ static const struct option options[] = {
 	{ "--threads", "T", "pcsealtrom", NUMBER, AT(threads), 0, 1024, 0, NULL, "threads; 0: one a core (0)" },
 	{ "--kv", "TYPE", "pcsealtro", TEXT, AT(kv), 0, 0, 0, "auto",
 	  "keys and values as f16, q8_0 or f32; auto: as the backend likes" },
-	{ "--json", NULL, "pcsealktrom", FLAG, AT(json), 0, 1, 0, NULL, "print one JSON object" },
-	{ "--help", NULL, "pcsealktrom", FLAG, AT(help), 0, 1, 0, NULL, "print this help" },
-	{ "--version", NULL, "pcsealktrom", FLAG, AT(version), 0, 1, 0, NULL, "print the version" },
+	{ "--shape", "NAME", "g", TEXT, AT(shape), 0, 0, 0, NULL, "llama2-7b, llama3-8b or smollm2-135m" },
+	{ "--type", "NAME", "g", TEXT, AT(type), 0, 0, 0, "f16", "of the matrices: f16, q8_0 or q4_0 (f16)" },
+	{ "--out", "FILE", "g", TEXT, AT(out), 0, 0, 0, NULL, "the file to write" },
+	{ "--layers", "N", "g", NUMBER, AT(layers), 0, 1024, 0, NULL, "layers; 0: as many as the shape has (0)" },
+	{ "--seed", "N", "g", NUMBER, AT(seed), 0, INT64_MAX, 0, NULL, "what the weights are drawn from (0)" },
+	{ "--json", NULL, "pcsealktromg", FLAG, AT(json), 0, 1, 0, NULL, "print one JSON object" },
+	{ "--help", NULL, "pcsealktromg", FLAG, AT(help), 0, 1, 0, NULL, "print this help" },
+	{ "--version", NULL, "pcsealktromg", FLAG, AT(version), 0, 1, 0, NULL, "print the version" },
 };
 
 enum { VERBS = sizeof(verbs) / sizeof(verbs[0]), OPTIONS = sizeof(options) / sizeof(options[0]) };
 
+static bool needs_model(const struct verb *v)
+{
+	return v->run != bench_roofline && v->run != bench_make_random;
+}
+
 static void print_help(const struct verb *v)
 {
 	printf("usage: sinkd-bench %s%s [option]...\n\n", v ? v->name : "VERB",
-	       v && v->run == bench_roofline ? "" : " --model FILE");
+	       v && !needs_model(v) ? "" : " --model FILE");
 	for (size_t i = 0; i < VERBS; i++)
 		if (!v || v == &verbs[i])
 			printf("  %-22s %s\n", verbs[i].name, verbs[i].about);
@@ -299,7 +310,9 @@ static int check(struct bench *o, const struct verb *v, struct err *e)
 
 	if (!v)
 		return err_set(e, SINK_EINVAL, "A verb is needed; --help lists them.");
-	if (!o->model && v->run != bench_roofline)
+	if (v->run == bench_make_random)
+		return bench_check_random(o, e);
+	if (!o->model && needs_model(v))
 		return err_set(e, SINK_EINVAL, "--model is needed.");
 	if (!o->text && strchr("pcslr", v->letter))
 		return err_set(e, SINK_EINVAL, "--text is needed.");

@@ -24,6 +24,7 @@ struct bench_list {
 struct bench {
 	const char *model, *text, *nll_file, *tsv, *prompts;
 	const char *policy, *policies, *positions, *device, *kernels, *precision, *kv;
+	const char *shape, *type, *out;	     /* of a model that is made */
 	const char *separator_ids, *anchors; /* a file or a list of ids; NULL: the vocabulary's own */
 	enum precision activations;
 	int64_t tokens, sinks, window, separators, sink_token, chunk, start, threads;
@@ -31,6 +32,7 @@ struct bench {
 	struct bench_list budget, back;
 	int64_t prompt, decode, depth, batch, repeat;
 	int64_t lines, answer;
+	int64_t layers, seed;
 	int64_t gpu_memory, invariant; /* MiB; a flag */
 	int64_t bandwidth;	       /* GB/s; 0: to be measured */
 	int64_t json, help, version;   /* flags, 0 or 1 */
@@ -48,6 +50,8 @@ int bench_throughput(const struct bench *o, struct err *e);
 int bench_restore(const struct bench *o, struct err *e);
 int bench_roofline(const struct bench *o, struct err *e);
 int bench_load(const struct bench *o, struct err *e);
+int bench_make_random(const struct bench *o, struct err *e);
+int bench_check_random(const struct bench *o, struct err *e); /* SINK_EINVAL for options that it cannot make */
 
 /* What to say of a policy that this model was not trained for, or NULL. */
 const char *bench_note(const struct model *m, const struct policy *p);

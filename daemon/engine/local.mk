@@ -71,6 +71,7 @@ sinkd_bench_SOURCES = \
 	daemon/bench_machine.c \
 	daemon/bench_policy.c \
 	daemon/bench_quality.c \
+	daemon/bench_random.c \
 	daemon/bench_report.c \
 	daemon/bench_restore.c \
 	daemon/bench_speed.c \

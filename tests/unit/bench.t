@@ -212,6 +212,23 @@ for kernels in auto scalar; do
 	grep -qE '"(one|all)(_median)?": (null|0\.0)[,}]' "$work/out" && not_ok "$(cat "$work/out")" || ok "$kernels: figures"
 done
 
+# A model of a known shape, cut short: it loads, it takes steps, and its numbers are ordinary ones.
+gives 2 '--shape takes' make-random --shape llama1-7b --out "$work/random.gguf"
+gives 2 '--type takes' make-random --shape smollm2-135m --type q3 --out "$work/random.gguf"
+gives 2 '--out is needed' make-random --shape smollm2-135m
+gives 2 'takes no option --model' make-random --model "$model"
+gives 1 'cannot be written' make-random --shape smollm2-135m --out "$work/no/random.gguf"
+for type in f16 q8_0 q4_0; do
+	set -- --shape smollm2-135m --type $type --layers 1 --seed 7
+	"$bench" make-random "$@" --out "$work/random.gguf" --json >"$work/out"
+	fields "$work/out" shape type layers parameters tensor_bytes seconds
+	"$bench" make-random "$@" --out "$work/again.gguf" >"$work/out"
+	cmp -s "$work/random.gguf" "$work/again.gguf" && ok "$type: the same again" || not_ok "$type: the same again"
+	"$bench" perplexity --model "$work/random.gguf" --text "$work/text" --tokens 20 --json >"$work/out"
+	grep -q '"nll": 1[0-9]\.' "$work/out" && ok "$type: no token is likely" || not_ok "$(cat "$work/out")"
+done
+rm -f "$work/random.gguf" "$work/again.gguf"
+
 printf 'the\0\0 the\nthe\0' | "$bench" tokenize --model "$model" >"$work/out"
 test "$(wc -l <"$work/out")" -eq 3 && test -z "$(sed -n 2p "$work/out")" && test -n "$(sed -n 3p "$work/out")" &&
 	ok 'a line of ids a text' || not_ok 'a line of ids a text'
