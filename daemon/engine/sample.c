@@ -3,8 +3,8 @@
  * logit first, then lower id", that still belongs to the set, by selection in expected linear time. The draw walks the
  * tokens of the set in the order of their ids, so that a difference in the last bits of some logit moves nothing else.
  *
- * Where top-k leaves no more tokens than a device tells of (TOP_MOST), they are sorted, and what follows is done in that
- * order: so a pick is the same whether all logits were looked at or the largest alone.
+ * Where top-k leaves no more tokens than a device tells of (TOP_MOST), they are sorted, and what follows is done in
+ * that order: so a pick is the same whether all logits were looked at or the largest alone.
  */
 #include "sample.h"
 

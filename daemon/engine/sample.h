@@ -46,8 +46,8 @@ int32_t sampler_pick(struct sampler *s, const struct sampling *how, const float 
 		     const int32_t *recent, size_t recents, double *logprob);
 
 /*
- * The same from the largest logits alone, where they decide it: the same token. They do if the temperature is 0 or top_k
- * is at most TOP_MOST, and penalties neither lift tokens nor push so many of these down that others come in; else
+ * The same from the largest logits alone, where they decide it: the same token. They do if the temperature is 0 or
+ * top_k is at most TOP_MOST, and penalties neither lift tokens nor push so many of these down that others come in; else
  * SAMPLER_UNDECIDED, and all logits must be asked.
  */
 enum { SAMPLER_UNDECIDED = -1 };
