@@ -63,13 +63,14 @@ static bool has_all(struct kv *kv, const struct record_point *at, enum ask ask, 
 /* First all are sent, then all are waited for: so that they overlap. */
 static bool has_come(struct kv *kv, const struct record_point *at, bool wait)
 {
-	bool all = has_all(kv, at, ASK_ROWS, false);
+	bool rows = has_all(kv, at, ASK_ROWS, false), seals;
 
-	if (wait)
-		all = has_all(kv, at, ASK_ROWS, true);
-	if (wait && !all)
-		return false;
-	return has_all(kv, at, ASK_SEALS, false) || (wait && has_all(kv, at, ASK_SEALS, true));
+	if (wait && !rows)
+		rows = has_all(kv, at, ASK_ROWS, true);
+	seals = has_all(kv, at, ASK_SEALS, false);
+	if (wait && rows && !seals)
+		seals = has_all(kv, at, ASK_SEALS, true);
+	return rows && seals;
 }
 
 static bool is_held(const struct kv *kv, const struct record_point *at)

@@ -98,6 +98,7 @@ engine_golden = \
 if HAVE_CMOCKA
 engine_tests = \
 	tests/unit/test_policy \
+	tests/unit/test_apart \
 	tests/unit/test_draft \
 	tests/unit/test_held \
 	tests/unit/test_kv \
@@ -149,6 +150,9 @@ tests_unit_test_model_LDADD = $(engine_test_libs)
 tests_unit_test_output_SOURCES = tests/unit/test_output.c
 tests_unit_test_output_CPPFLAGS = $(engine_test_cppflags)
 tests_unit_test_output_LDADD = $(engine_test_libs)
+tests_unit_test_apart_SOURCES = tests/unit/test_apart.c $(caching)
+tests_unit_test_apart_CPPFLAGS = $(engine_test_cppflags)
+tests_unit_test_apart_LDADD = $(engine_test_libs)
 
 tests_unit_test_record_SOURCES = tests/unit/test_record.c $(caching)
 tests_unit_test_record_CPPFLAGS = $(engine_test_cppflags)

@@ -36,6 +36,7 @@ static uint64_t begun, done;
 static unsigned calls, delay = 3, fails_in;
 static size_t room = SIZE_MAX;
 static bool failed;
+static void (*watcher)(void);
 
 static char *apart_of(const void *page)
 {
@@ -69,6 +70,8 @@ static void drop_save(void)
 
 static void go_on(void)
 {
+	if (watcher)
+		watcher();
 	for (calls++; saves && !failed && (int)(calls - saves->due) >= 0; drop_save())
 		complete(saves);
 }
@@ -250,6 +253,11 @@ void apart_fail(unsigned n)
 {
 	fails_in = n;
 	failed = false;
+}
+
+void apart_watch(void (*call)(void))
+{
+	watcher = call;
 }
 
 void apart_room(size_t bytes)

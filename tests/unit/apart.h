@@ -17,6 +17,9 @@ void apart_delay(unsigned calls);
 /* The device fails in the n-th step from now on, 1 and up, and stays so; 0: it works. */
 void apart_fail(unsigned n);
 
+/* Whom to call at each call of the device, before it does anything; NULL: nobody. */
+void apart_watch(void (*call)(void));
+
 /* What pages_room() says from now on. */
 void apart_room(size_t bytes);
 
