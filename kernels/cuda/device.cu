@@ -156,24 +156,25 @@ static bool keep_outgrown(struct device *d, void *p)
 
 void *scratch(struct device *d, enum scratch which, size_t bytes)
 {
-	const size_t has = d->scratch_bytes[which], more = bytes > 2 * has ? bytes : 2 * has;
+	const size_t has = d->scratch_bytes[which];
+	size_t got = bytes > 2 * has ? bytes : 2 * has;
 	struct err e;
 	void *p;
 
 	if (bytes <= has)
 		return d->scratch[which];
-	p = memory_new(d, more, "intermediate results", &e);
-	if (!p && more > bytes)
-		p = memory_new(d, bytes, "intermediate results", &e);
+	p = memory_new(d, got, "intermediate results", &e);
+	if (!p && got > bytes)
+		p = memory_new(d, got = bytes, "intermediate results", &e);
 	if (!p || (d->scratch[which] && !keep_outgrown(d, d->scratch[which]))) {
 		if (!d->failed.code)
 			err_set(&d->failed, SINK_EDEVICE, "%s", p ? "The system is out of memory." : e.text);
 		return NULL;
 	}
-	ok(d, cudaMemsetAsync(p, 0, p ? bytes : 0, d->copying), "clearing memory");
+	ok(d, cudaMemsetAsync(p, 0, got, d->copying), "clearing memory");
 	ok(d, cudaStreamSynchronize(d->copying), "clearing memory");
 	d->scratch[which] = p;
-	d->scratch_bytes[which] = bytes;
+	d->scratch_bytes[which] = got;
 	return p;
 }
 
