@@ -118,6 +118,7 @@ check_PROGRAMS += tests/kernels/check_kernels
 TESTS += tests/kernels/check_kernels
 check_sources = \
 	tests/kernels/bench.c \
+	tests/kernels/bench_attend.c \
 	tests/kernels/bench_card.c \
 	tests/kernels/bench_types.c \
 	tests/kernels/check.h \

@@ -279,9 +279,13 @@ int kit_bench(const char *backend, int threads, enum precision precision)
 {
 	static const size_t rows[] = { 1, 16, 64, 512 };
 	const struct device_options o = { .threads = threads, .max_rows = MANY, .precision = precision };
-	struct model *m = calloc(1, sizeof(*m));
+	const struct backend *b = kernels_find(backend, NULL);
+	struct model *m;
 	double start = now();
 
+	if (b && b->apart)
+		return kit_bench_attend(b);
+	m = calloc(1, sizeof(*m));
 	if (!m || !make_model(m, backend, &o))
 		return 1;
 	printf("%s, %d threads, %s; made in %.2f s; us a call, GB/s of weights or pages, GOP/s\n", m->b->name, threads,

@@ -94,5 +94,7 @@ int kit_bench(const char *backend, int threads, enum precision precision);
 int kit_bench_types(const char *backend, int threads, enum precision precision);
 /* The same for a card, on shapes of its own; `only` a type of this name, or NULL. */
 int kit_bench_card(const struct backend *b, const char *only, enum precision precision);
+/* Times attention on a card. */
+int kit_bench_attend(const struct backend *b);
 
 #endif
