@@ -1,14 +1,14 @@
 /*
  * Owns attention of few rows, as a decoding step has them, and the choice between it and attention of many rows.
  *
- * A block takes a stretch of SPAN pages of what one row sees, and the query heads that share a KV head: four warps a page,
- * PART tokens a warp. All that a warp needs of its page is asked for at once, so that a block has some 64 KiB on their way
- * and waits for memory once. Warps are merged in the block; blocks by the one that ends last, in an order that does not
- * depend on which it is. Stretches are counted from a row's own first page: a row's result has nothing to do with its
- * company.
+ * A block takes a stretch of SPAN pages of what one row sees, and the query heads that share a KV head: four warps a
+ * page, PART tokens a warp. All that a warp needs of its page is asked for at once, so that a block has some 64 KiB
+ * on their way and waits for memory once. Warps are merged in the block; blocks by the one that ends last, in an
+ * order that does not depend on which it is. Stretches are counted from a row's own first page: a row's result has
+ * nothing to do with its company.
  *
- * Everything is in F32. Against the definition, scores are off by the order of their sums, about 1e-6 of their terms, and
- * weights by power_of_two(), 2^-22.
+ * Everything is in F32. Against the definition, scores are off by the order of their sums, about 1e-6 of their terms,
+ * and weights by power_of_two(), 2^-22.
  */
 #include "attend_part.h"
 

@@ -1,16 +1,16 @@
 /*
  * Owns attention of prompts: tiles of neighbouring rows of one conversation, on tensor cores.
  *
- * A block takes a tile and a query head. A page of keys is [dimension][token], one of values [token][dimension]: both are
- * the right-hand side of a product as they lie, and go to shared memory by asynchronous copies: a page's values while its
- * scores are made, the next page's keys while values are added up. Pages that are not halves are copied as they are and
- * turned into halves there. Queries are rotated once a run and rounded to halves, as are the weights of values; maxima,
- * sums and results are F32. A page's products come in the same order whatever the tile, so a row's result does not depend
- * on how rows were cut.
+ * A block takes a tile and a query head. A page of keys is [dimension][token], one of values [token][dimension]: both
+ * are the right-hand side of a product as they lie, and go to shared memory by asynchronous copies: a page's values
+ * while its scores are made, the next page's keys while values are added up. Pages that are not halves are copied as
+ * they are and turned into halves there. Queries are rotated once a run and rounded to halves, as are the weights of
+ * values; maxima, sums and results are F32. A page's products come in the same order whatever the tile, so a row's
+ * result does not depend on how rows were cut.
  *
  * Against the definition: what halves lose. A score of a head whose numbers are about 1 is off by 1e-4 to 2e-4 of the
- * scores' spread, a weight by 2^-12 of itself; a result by 5e-4 of the values at most, as seen in tests. Values of pages
- * in F32 and 8 bits are rounded to halves too.
+ * scores' spread, a weight by 2^-12 of itself; a result by 5e-4 of the values at most, as seen in tests. Values of
+ * pages in F32 and 8 bits are rounded to halves too.
  */
 #include <stdlib.h>
 
@@ -24,7 +24,7 @@ enum { THREADS = 128, WARPS = THREADS / 32 };
 /* Rows of a block are WARPS * 16 * DEEP: DEEP tiles of 16 rows a warp. */
 enum { ROWS_DEEP = WARPS * 16 };
 
-/* The slots of a run that rows of a tile see: some of them first .. past-1, all of them those of all_first .. all_past-1. */
+/* The slots of a run that rows of a tile see: some of them from `first` to `past`, all of them from `all_first` on. */
 struct tile_run {
 	int64_t first, past, all_first, all_past;
 };
@@ -35,7 +35,7 @@ struct tile {
 	struct tile_run run[RUNS];
 };
 
-/* Where things lie in shared memory: rows are an odd number of 16 bytes long, so that eight of them fall into all banks. */
+/* Where things lie in shared memory. Rows are an odd number of 16 bytes long, so that eight of them meet all banks. */
 template <enum dtype TYPE, int SIZE, int DEEP> struct plan {
 	static constexpr int key_stride = PAGE_TOKENS + 8, stride = SIZE % 16 ? SIZE : SIZE + 8;
 	static constexpr int rows = ROWS_DEEP * DEEP;
@@ -536,7 +536,7 @@ static void launch_many(struct device *d, const struct attention &a, const struc
 	   "attention of a prompt");
 }
 
-/* How a type and size of heads is served, with tiles of so many rows and so many shared bytes; the deepest come first. */
+/* How a type and size of heads is served: with how many rows in a tile and how many shared bytes. */
 typedef void (*launcher)(struct device *d, const struct attention &a, const struct tile *tiles, size_t count);
 
 struct choice {
@@ -550,6 +550,7 @@ template <enum dtype TYPE, int SIZE, int DEEP> static constexpr struct choice ch
 	return { TYPE, SIZE, ROWS_DEEP * DEEP, plan<TYPE, SIZE, DEEP>::bytes, launch_many<TYPE, SIZE, DEEP> };
 }
 
+/* The deepest come first. */
 static const struct choice choices[] = {
 	choice_of<DTYPE_F16, 64, 2>(),	 choice_of<DTYPE_F16, 64, 1>(),	  choice_of<DTYPE_F16, 80, 2>(),
 	choice_of<DTYPE_F16, 80, 1>(),	 choice_of<DTYPE_F16, 96, 2>(),	  choice_of<DTYPE_F16, 96, 1>(),

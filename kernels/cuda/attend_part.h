@@ -1,14 +1,14 @@
 /*
- * How a warp reads its part of a page for attention of few rows: PART tokens, their keys and values, from each type of
- * page. For attend.cu alone.
+ * How a warp reads its part of a page for attention of few rows: PART tokens, their keys and values, from each type
+ * of page. For attend.cu alone.
  *
- * A part has load_keys() and load_values(), which ask for all that is seen at once; scores(), the products of a few queries
- * with the keys, of which each lane keeps that of one token; and weigh(), the values times what the scores became. What a
- * row does not see may be anything, also NaN: it is not read, or selected away.
+ * A part has load_keys() and load_values(), which ask for all that is seen at once; scores(), the products of a few
+ * queries with the keys, of which each lane keeps that of one token; and weigh(), the values times what the scores
+ * became. What a row does not see may be anything, also NaN: it is not read, or selected away.
  *
- * Lanes that differ in COPY have the same score. Where LATE, registers do not hold both: keys are asked for with each few
- * queries, values after their scores. HEAD is the size of heads, 0 for any; BLOCKS how many blocks a multiprocessor shall
- * have room for.
+ * Lanes that differ in COPY have the same score. Where LATE, registers do not hold both: keys are asked for with each
+ * few queries, values after their scores. HEAD is the size of heads, 0 for any; BLOCKS how many blocks a
+ * multiprocessor shall have room for.
  *
  * hold() says that the numbers are in registers as they were loaded: else the compiler would widen them once for all
  * queries, which takes twice the registers.

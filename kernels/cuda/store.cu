@@ -1,6 +1,6 @@
 /*
- * Owns the way of keys and values to their pages. A block takes a KV head of some neighbouring rows: their keys lie side by
- * side in a page, dimension by dimension, so they are turned around in shared memory.
+ * Owns the way of keys and values to their pages. A block takes a KV head of some neighbouring rows: their keys lie
+ * side by side in a page, dimension by dimension, so they are turned around in shared memory.
  */
 #include "attention.h"
 

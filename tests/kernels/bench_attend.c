@@ -1,7 +1,7 @@
 /*
- * Times attention on a card: decoding over windows of several widths, alone and with company, and a prompt, for the heads
- * of SmolLM2-135M, Llama-3-8B and Llama-2-7B. Layers stand one behind the other in a step, as in bench_card.c, so many
- * that no cache holds their pages. See kit.h.
+ * Times attention on a card: decoding over windows of several widths, alone and with company, and a prompt, for the
+ * heads of SmolLM2-135M, Llama-3-8B and Llama-2-7B. Layers stand one behind the other in a step, as in bench_card.c,
+ * so many that no cache holds their pages. See kit.h.
  */
 #include <math.h>
 #include <stdio.h>

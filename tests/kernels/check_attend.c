@@ -295,8 +295,8 @@ void attention_is_what_the_definition_says(void **state)
 }
 
 /*
- * Tiles of many rows, which windows cross and pages wrap in, for all sizes of heads that a backend may have a way of its
- * own for. A card cuts the largest of these into tiles of 128 rows, others into 64.
+ * Tiles of many rows, which windows cross and pages wrap in, for all sizes of heads that a backend may have a way of
+ * its own for. A card cuts the largest of these into tiles of 128 rows, others into 64.
  */
 void attention_of_prompts_is_what_the_definition_says(void **state)
 {
