@@ -315,10 +315,14 @@ static void run_threads()
 	}
 }
 
+static bool same_place(const place &a, const place &b)
+{
+	return a.line == b.line && (a.file == b.file || strcmp(a.file, b.file) == 0);
+}
+
 static bool agree(const waiting &a, const waiting &b)
 {
-	return a.mask == b.mask && a.act == b.act &&
-	       (!a.act || (a.at.line == b.at.line && strcmp(a.at.file, b.at.file) == 0));
+	return a.mask == b.mask && a.act == b.act && (!a.act || same_place(a.at, b.at));
 }
 
 void meet(uint32_t mask, action act, void *mine, place at)
@@ -355,7 +359,7 @@ int barrier(bool vote, place at)
 {
 	if (block.at_barrier == 0)
 		block.barrier = at;
-	else if (block.barrier.line != at.line || strcmp(block.barrier.file, at.file) != 0)
+	else if (!same_place(block.barrier, at))
 		die("%s at %s:%d, while others of the block wait in %s at %s:%d", at.what, at.file, at.line,
 		    block.barrier.what, block.barrier.file, block.barrier.line);
 	block.votes += vote;
