@@ -11,6 +11,7 @@ EXTRA_DIST += \
 	contrib/bench/streameval.svg \
 	contrib/bench/table.py \
 	contrib/bench/time.svg \
+	contrib/gpu-check \
 	contrib/lib.sh \
 	contrib/quickstart \
 	contrib/selftest

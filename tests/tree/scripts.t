@@ -4,7 +4,8 @@
 cd "$top_srcdir" || exit 1
 
 # shellcheck disable=SC2046
-set -- .ci/run contrib/bench/run contrib/quickstart contrib/selftest tests/tap $(find tests contrib -name '*.t' -o -name '*.sh' | sort)
+set -- .ci/run contrib/bench/run contrib/gpu-check contrib/quickstart contrib/selftest tests/tap \
+	$(find tests contrib -name '*.t' -o -name '*.sh' | sort)
 for script in "$@"; do
 	empty "sh -n $script" "$(sh -n "$script" 2>&1)"
 done
@@ -16,7 +17,7 @@ else
 	skip 'shellcheck' 'not installed'
 fi
 
-for script in .ci/run contrib/bench/run contrib/quickstart contrib/selftest; do
+for script in .ci/run contrib/bench/run contrib/gpu-check contrib/quickstart contrib/selftest; do
 	test -x $script && ok "$script is executable" || not_ok "$script is executable"
 done
 
@@ -33,5 +34,5 @@ fi
 
 # A registry or mirror is the user's choice, never ours.
 empty 'no script names a registry or a mirror' "$(grep -nE 'https?://|--(extra-)?index-url|--trusted-host' \
-	contrib/lib.sh contrib/bench/run contrib/quickstart contrib/selftest .ci/run)"
+	contrib/lib.sh contrib/bench/run contrib/gpu-check contrib/quickstart contrib/selftest .ci/run)"
 done_testing
