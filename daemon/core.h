@@ -45,7 +45,8 @@ enum phase { PHASE_LOADING, PHASE_READY, PHASE_STOPPING };
 struct core {
 	struct conf conf;
 	enum phase phase;
-	bool load_failed; /* why is in the log */
+	bool load_failed;   /* why is in the log */
+	bool device_failed; /* in mid-run: nothing more can be computed, and the daemon ends */
 	struct model *model;
 	struct load load;
 

@@ -2,7 +2,7 @@
  * sinkd: from the command line to the exit status. Only this file ends the process.
  *
  * Exit statuses: 0 a clean end, 1 something failed, 2 the command line or the configuration, 5 another daemon is there,
- * 6 the model cannot be loaded.
+ * 6 the model cannot be loaded, 7 the device that computes has failed.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,15 +13,13 @@
 #include "log.h"
 #include "server.h"
 
-enum { EXIT_USAGE = 2, EXIT_BUSY = 5, EXIT_MODEL = 6 };
+enum { EXIT_USAGE = 2, EXIT_BUSY = 5, EXIT_MODEL = 6, EXIT_DEVICE = 7 };
 
 static int serve(const struct conf *conf, int argc, char **argv)
 {
 	static const int statuses[] = {
-		[SERVER_STOPPED] = EXIT_SUCCESS,
-		[SERVER_HURRIED] = EXIT_SUCCESS,
-		[SERVER_NO_MODEL] = EXIT_MODEL,
-		[SERVER_FAILED] = EXIT_FAILURE,
+		[SERVER_STOPPED] = EXIT_SUCCESS,  [SERVER_HURRIED] = EXIT_SUCCESS, [SERVER_NO_MODEL] = EXIT_MODEL,
+		[SERVER_NO_DEVICE] = EXIT_DEVICE, [SERVER_FAILED] = EXIT_FAILURE,
 	};
 	struct server *server;
 	enum server_end end;

@@ -556,7 +556,7 @@ enum server_end server_run(struct server *s)
 			return c->load_failed ? SERVER_NO_MODEL : SERVER_FAILED;
 		if (c->phase == PHASE_STOPPING && core_at_home(c)) {
 			say_goodbye(s);
-			return SERVER_STOPPED;
+			return c->device_failed ? SERVER_NO_DEVICE : SERVER_STOPPED;
 		}
 	}
 }

@@ -11,10 +11,11 @@
 struct server;
 
 enum server_end {
-	SERVER_STOPPED,	 /* as asked; all is at home */
-	SERVER_HURRIED,	 /* asked twice, or while the model was loading: threads may still be at work */
-	SERVER_NO_MODEL, /* the model cannot be loaded; the log says why */
-	SERVER_FAILED,	 /* the endpoint cannot be bound; the log says why */
+	SERVER_STOPPED,	  /* as asked; all is at home */
+	SERVER_HURRIED,	  /* asked twice, or while the model was loading: threads may still be at work */
+	SERVER_NO_MODEL,  /* the model cannot be loaded; the log says why */
+	SERVER_NO_DEVICE, /* what computes has failed in mid-run; the log says why, and the rest is at home */
+	SERVER_FAILED,	  /* the endpoint cannot be bound; the log says why */
 };
 
 /*

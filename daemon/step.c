@@ -261,6 +261,14 @@ static bool is_whole(const struct batch *b)
 	return b->rc >= 0;
 }
 
+/* Who was in the step has been told. The others go on with the next daemon, like all that the host has. */
+static void lose_device(struct core *c, const struct err *why)
+{
+	log_error("%s The daemon ends.", why->text);
+	c->device_failed = true;
+	core_stop(c);
+}
+
 /* Without its draft this one may find the page that it needs. */
 static bool try_plain(const struct batch *b, size_t i)
 {
@@ -306,5 +314,7 @@ void step_done(struct job *j, void *owner)
 	}
 	if (starved)
 		find_space(c, b, moved);
+	if (b->rc == SINK_EDEVICE)
+		lose_device(c, &b->err);
 	c->pages_free = arena_pages_free(model_arena(c->model));
 }

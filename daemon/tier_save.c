@@ -43,7 +43,7 @@ bool tier_can_save(const struct core *c, const struct conversation *v)
 {
 	struct kv_state s;
 
-	if (!c->tiers || !v->kv || v->saving || v->restoring || v->tier != TIER_MEMORY || !v->kept.id ||
+	if (c->device_failed || !c->tiers || !v->kv || v->saving || v->restoring || v->tier != TIER_MEMORY || !v->kept.id ||
 	    policy_begins_anew(&v->keeps.policy) || keep_has_stopped(c) || v->kept.safe_tokens < v->seen.tokens)
 		return false;
 	kv_state(v->kv, &s);
@@ -99,7 +99,7 @@ bool tier_save(struct core *c, struct conversation *v)
 	if (n->part)
 		n->parts = kv_parts(v->kv, n->part, true);
 	kv_state(v->kv, &n->state);
-	if (n->part && fits(c, v, n->parts)) {
+	if (n->parts && fits(c, v, n->parts)) {
 		if (v->ring)
 			n->ring = *v->ring;
 		free(v->ring);

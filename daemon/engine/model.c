@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -17,6 +18,8 @@ enum {
 	THREADS_MOST = 1024,
 	STOCK_TOKENS = 34 * PAGE_TOKENS, /* what sink:4,2044 has in pages, wherever in a page its window begins */
 	STOCK_BYTES = 64 << 20,
+	ROOM_LEFT = 512 << 20, /* bytes of a device apart that pages leave to operations */
+	PAGES_LEAST = 8,
 };
 
 static int check_options(struct model_options *o, struct err *e)
@@ -296,20 +299,56 @@ static size_t stock_of(const struct model *m)
 	return bytes / page < pages ? bytes / page : pages;
 }
 
-/* Memory for caches is brought in while the weights are packed, which leaves a core idle now and then. */
+/*
+ * On a device apart pages get what weights and buffers leave, but for what operations may still ask for. What is free
+ * changes a little from one process to the next; the caches of the last one shall find room all the same.
+ */
+static int fit_cache(struct model *m, struct err *e)
+{
+	const size_t page = page_bytes(&m->pages), asked = m->o.cache_bytes, said = strlen(m->note);
+	size_t room = m->b->pages_room(m->d, ROOM_LEFT);
+	struct stat left;
+
+	if (m->o.outlives && fstat(m->o.adopt.pages, &left) == 0 && (size_t)left.st_size > room &&
+	    (size_t)left.st_size <= m->b->pages_room(m->d, ROOM_LEFT / 2))
+		room = (size_t)left.st_size;
+	if (room >= asked)
+		return 0;
+	if (room / page < PAGES_LEAST)
+		return err_set(e, SINK_ENOMEM,
+			       "The device has no room for caches: beside weights and buffers %zu MiB are left, and %d "
+			       "pages of %zu KiB are the least.",
+			       room >> 20, PAGES_LEAST, page >> 10);
+	m->o.cache_bytes = room;
+	snprintf(m->note + said, sizeof(m->note) - said,
+		 "%sThe device has room for %zu MiB of caches, %zu tokens; %zu MiB were asked for (option cache).",
+		 said ? " " : "", room >> 20, room / page * PAGE_TOKENS, asked >> 20);
+	return 0;
+}
+
+/*
+ * Memory for caches is brought in while the weights are packed, which leaves a core idle now and then. On a device apart
+ * the weights come first, since pages have what they leave.
+ */
 static int open_engine(struct model *m, struct timespec *since, struct err *e)
 {
 	int r;
 
-	if ((r = open_shape(m, e)) || (r = open_device(m, e)) || (r = open_arena(m, e)))
+	if ((r = open_shape(m, e)) || (r = open_device(m, e)) || (!m->b->apart && (r = open_arena(m, e))))
 		return r;
 	phase_ends(m, MODEL_DEVICE, since);
-	arena_warm(m->arena, stock_of(m));
+	if (m->arena)
+		arena_warm(m->arena, stock_of(m));
 	r = open_weights(m, e);
 	phase_ends(m, MODEL_WEIGHTS, since);
 	if (!r)
 		r = open_buffers(m, e);
-	arena_warm_end(m->arena);
+	if (!r && !m->arena)
+		r = fit_cache(m, e);
+	if (!r && !m->arena && (r = open_arena(m, e)) == 0)
+		arena_warm(m->arena, stock_of(m));
+	if (m->arena)
+		arena_warm_end(m->arena);
 	phase_ends(m, MODEL_BUFFERS, since);
 	return r;
 }

@@ -104,7 +104,8 @@ static struct model *usual, *eight, *apart;
 static struct device *usual_device, *apart_device;
 
 /* A model in a file that is gone when it is open. */
-static struct model *random_model(uint32_t head_size, const char *cache_type, const struct backend *b)
+static int random_model(uint32_t head_size, const char *cache_type, const struct backend *b, struct model **ret,
+			struct err *e)
 {
 	const struct make_tiny tiny = { .seed = 7, .heads = 2, .kv_heads = 1, .head_size = head_size, .ff = 32 };
 	char path[] = "test_caching.XXXXXX";
@@ -115,31 +116,32 @@ static struct model *random_model(uint32_t head_size, const char *cache_type, co
 					 .max_logits = ROWS,
 					 .cache_bytes = b ? 16 << 20 : 1 << 30,
 					 .cache_type = cache_type };
-	struct model *ret = NULL;
-	int fd = mkstemp(path);
+	int fd = mkstemp(path), r = SINK_EIO;
 
 	if (fd < 0)
-		return NULL;
+		return r;
 	close(fd);
 	if (make_tiny_model(path, &tiny) == 0)
-		model_open(&o, &ret, NULL);
+		r = model_open(&o, ret, e);
 	unlink(path);
-	return ret;
+	return r;
+}
+
+int caching_model(struct model **ret, struct err *e)
+{
+	return random_model(16, "auto", apart_backend(), ret, e);
 }
 
 int caching_open(void)
 {
 	const struct device_options o = { .threads = 1, .max_rows = STEP };
 
-	m = usual = random_model(16, "auto", NULL);
-	eight = random_model(32, "q8_0", NULL);
-	apart = random_model(16, "auto", apart_backend());
 	backend = kernels_find("auto", NULL);
-	if (!usual || !eight || !apart || !backend || apart_backend()->open(&o, &apart_device, NULL) ||
+	if (random_model(16, "auto", NULL, &usual, NULL) || random_model(32, "q8_0", NULL, &eight, NULL) ||
+	    caching_model(&apart, NULL) || apart_backend()->open(&o, &apart_device, NULL) ||
 	    backend->open(&o, &usual_device, NULL))
 		return -1;
-	device = usual_device;
-	return 0;
+	return as_usual(NULL);
 }
 
 void caching_close(void)

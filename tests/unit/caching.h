@@ -44,6 +44,8 @@ size_t bytes_of(size_t pages);
  */
 int caching_open(void);
 void caching_close(void);
+/* One more of the last kind. */
+int caching_model(struct model **ret, struct err *e);
 int in_8_bits(void **state);
 int on_a_device_apart(void **state);
 int as_usual(void **state);

@@ -277,10 +277,67 @@ static void what_the_host_has_goes_on(void **unused)
 	backend->close(another);
 }
 
+/* Caches get what the device has left, and it is said how much that is. */
+static void caches_fit_into_what_is_left(void **unused)
+{
+	const size_t left = (size_t)512 << 20;
+	struct model *few = NULL;
+	struct err e;
+
+	(void)unused;
+	apart_room(left + bytes_of(20));
+	assert_int_equal(caching_model(&few, &e), 0);
+	assert_int_equal(arena_pages(model_arena(few)), 20);
+	assert_non_null(strstr(model_note(few), "1280 tokens"));
+	model_close(few);
+	apart_room(left + bytes_of(7));
+	assert_int_equal(caching_model(&few, &e), SINK_ENOMEM);
+	assert_non_null(strstr(e.text, "8 pages"));
+	apart_room(SIZE_MAX);
+}
+
+/* A device that fails takes the step with it, and what was on its way; not what the host has. */
+static void a_failure_costs_what_was_not_here(void **unused)
+{
+	const struct arena_files none = { -1, -1 };
+	struct slice s = { .count = STEP, .logits = LOGITS_LAST };
+	struct kv_part part[64];
+	struct err e = { 0 };
+
+	(void)unused;
+	memset(talk, 0, sizeof(talk));
+	arena = open_files(&none, device);
+	apart_delay(2);
+	begin_talk(1);
+	for (int64_t at = 0; at < 300; at += 20)
+		read_on(&talk[1], 20);
+	apart_delay(1000000);
+	apart_fail(3);
+	s.kv = talk[1].kv;
+	for (int i = 0; i < 4; i++) {
+		const int64_t at = tokens_of(s.kv);
+
+		s.token = talk[1].log + at;
+		assert_int_equal(model_step(m, &s, 1, &e), i < 2 ? 1 : SINK_EDEVICE);
+		assert_int_equal(tokens_of(s.kv), i < 2 ? at + STEP : at);
+	}
+	assert_non_null(strstr(e.text, "failed"));
+	assert_int_equal(kv_parts(s.kv, part, true), 0);
+	kv_leave(s.kv);
+	talk[1].count = talk[1].safe = 380;
+	talk[1].found = 256;
+	die();
+	arena_free(arena);
+	apart_fail(0);
+	come_back(false, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(what_the_host_has_goes_on, on_a_device_apart, as_usual),
+		cmocka_unit_test_setup_teardown(a_failure_costs_what_was_not_here, on_a_device_apart, as_usual),
+		cmocka_unit_test_setup_teardown(caches_fit_into_what_is_left, on_a_device_apart, as_usual),
 	};
 	int failed;
 
