@@ -77,8 +77,8 @@ static const struct option options[] = {
 	  "cache: ranks inside the cache; text: places in the text (cache)" },
 	{ "--start", "N", "p", NUMBER, AT(start), 0, INT64_C(1) << 52, 0, NULL,
 	  "text position that the first token is said to have (0)" },
-	{ "--chunk", "N", "pcsear", NUMBER, AT(chunk), 1, 4096, 0, NULL,
-	  "tokens of one step (256; compare: 64, which its caches have as slack)" },
+	{ "--chunk", "N", "pcsetar", NUMBER, AT(chunk), 1, 4096, 0, NULL,
+	  "tokens of one step (256; throughput: 512; compare: 64, which its caches have as slack)" },
 	{ "--every", "N", "pce", NUMBER, AT(every), 1, TOKENS_MOST, 0, NULL,
 	  "count each Nth prediction only, from the first with a full budget (1; compare: recompute alone, 64 in all); "
 	  "streameval: lines from question to question (10)" },
@@ -300,7 +300,7 @@ static void set_usual(struct bench *o, const struct verb *v)
 	if (!o->timed && v->run == bench_compare)
 		o->timed = 128;
 	if (!o->chunk)
-		o->chunk = v->run == bench_compare ? 64 : 256;
+		o->chunk = v->run == bench_compare ? 64 : v->run == bench_throughput ? 512 : 256;
 }
 
 static int check(struct bench *o, const struct verb *v, struct err *e)

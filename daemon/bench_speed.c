@@ -123,7 +123,8 @@ struct crowd {
 	struct kv **kv;
 	struct slice *slice;
 	size_t count;
-	int32_t *token; /* [PROMPT_ROWS], the same for each of them */
+	size_t rows;	/* of a prompt, in one step */
+	int32_t *token; /* [rows], the same for each of them */
 };
 
 /* Reads `each` tokens into every cache: `rows` is the most that one step takes over all of them. */
@@ -167,7 +168,7 @@ static int crowd_read(struct crowd *c, struct kv **kv, size_t each, size_t rows,
 /* Times `repeat` runs of the same work from the same depth, each on forks of the conversations. */
 static int crowd_time(struct crowd *c, size_t each, bool prompt, size_t repeat, double *per_s, struct err *e)
 {
-	const size_t rows = prompt ? PROMPT_ROWS : c->count;
+	const size_t rows = prompt ? c->rows : c->count;
 	struct kv **fork = calloc(c->count, sizeof(struct kv *));
 	int r = fork ? 0 : err_set(e, SINK_ENOMEM, "Out of memory for %zu conversations.", c->count);
 
@@ -200,10 +201,10 @@ static int crowd_new(struct crowd *c, const struct bench *o, int64_t longest, st
 	c->count = (size_t)o->batch;
 	c->kv = calloc(c->count, sizeof(struct kv *));
 	c->slice = calloc(c->count, sizeof(*c->slice));
-	c->token = calloc(PROMPT_ROWS + 7, sizeof(*c->token));
+	c->token = calloc(c->rows + 7, sizeof(*c->token));
 	if (!c->kv || !c->slice || !c->token)
 		return err_set(e, SINK_ENOMEM, "Out of memory for %zu conversations.", c->count);
-	for (uint32_t i = 0; i < PROMPT_ROWS + 7; i++) {
+	for (uint32_t i = 0; i < c->rows + 7; i++) {
 		const uint32_t key[2] = { 0, 0 }, counter[4] = { i, 0, 0, 0 };
 		uint32_t random[4];
 
@@ -211,8 +212,8 @@ static int crowd_new(struct crowd *c, const struct bench *o, int64_t longest, st
 		c->token[i] = (int32_t)(random[0] % vocab);
 	}
 	for (size_t i = 0; !r && i < c->count; i++)
-		r = bench_cache(o, &o->chosen, c->m, PROMPT_ROWS, longest, &c->kv[i], e);
-	return r ? r : crowd_read(c, c->kv, (size_t)o->depth, PROMPT_ROWS, true, e);
+		r = bench_cache(o, &o->chosen, c->m, c->rows, longest, &c->kv[i], e);
+	return r ? r : crowd_read(c, c->kv, (size_t)o->depth, c->rows, true, e);
 }
 
 static void crowd_free(struct crowd *c)
@@ -270,7 +271,7 @@ static int time_work(struct crowd *c, const struct bench *o, struct work work[2]
 		r = bench_numbers((size_t)o->repeat, &w->per_s, e);
 		if (r || !w->tokens)
 			continue;
-		w->demand = bench_demand(o, c->m, c->kv[0], w->tokens, w->prompt ? PROMPT_ROWS : 1);
+		w->demand = bench_demand(o, c->m, c->kv[0], w->tokens, w->prompt ? c->rows : 1);
 		r = crowd_time(c, (size_t)w->tokens, w->prompt, (size_t)o->repeat, w->per_s, e);
 	}
 	return r ? r : bench_limits(o, c->m, limits, e);
@@ -284,8 +285,8 @@ int bench_throughput(const struct bench *o, struct err *e)
 	const size_t batch = (size_t)o->batch;
 	const int64_t longest = o->depth + (work[0].tokens > work[1].tokens ? work[0].tokens : work[1].tokens);
 	struct limits limits = { 0 };
-	struct crowd c = { 0 };
-	int r = bench_open(o, batch > PROMPT_ROWS ? batch : PROMPT_ROWS, batch, false, &c.m, e);
+	struct crowd c = { .rows = (size_t)o->chunk };
+	int r = bench_open(o, batch > c.rows ? batch : c.rows, batch, false, &c.m, e);
 
 	if (!r)
 		r = crowd_new(&c, o, longest, e);

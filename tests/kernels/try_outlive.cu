@@ -170,6 +170,7 @@ static int look(size_t bytes, int fd)
 	for (size_t i = 0; host && i < bytes / sizeof(*host); i++)
 		wrong += host[i] != pattern(i);
 	printf("imported and mapped in %.2f ms; %zu of %zu numbers are wrong\n", mapped, wrong, bytes / sizeof(*host));
+	fflush(stdout);
 	return wrong ? 1 : 0;
 }
 
