@@ -43,8 +43,9 @@ bool tier_can_save(const struct core *c, const struct conversation *v)
 {
 	struct kv_state s;
 
-	if (c->device_failed || !c->tiers || !v->kv || v->saving || v->restoring || v->tier != TIER_MEMORY || !v->kept.id ||
-	    policy_begins_anew(&v->keeps.policy) || keep_has_stopped(c) || v->kept.safe_tokens < v->seen.tokens)
+	if (c->device_failed || !c->tiers || !v->kv || v->saving || v->restoring || v->tier != TIER_MEMORY ||
+	    !v->kept.id || policy_begins_anew(&v->keeps.policy) || keep_has_stopped(c) ||
+	    v->kept.safe_tokens < v->seen.tokens)
 		return false;
 	kv_state(v->kv, &s);
 	return s.tokens > 0 && s.text && !is_saved(v);
@@ -88,7 +89,8 @@ void errand_release_parts(struct core *c, struct errand *n)
 	n->parts = 0;
 }
 
-bool tier_save(struct core *c, struct conversation *v)
+/* The cache as it is, or while it goes on what costs no waiting. */
+static bool save(struct core *c, struct conversation *v, bool goes_on)
 {
 	struct errand *n = errand_new(c, v, TASK_SAVE);
 
@@ -96,9 +98,12 @@ bool tier_save(struct core *c, struct conversation *v)
 		return false;
 	n->part = calloc(kv_parts_most(v->kv) + 1, sizeof(*n->part));
 	n->floor = c->conf.free_space;
+	if (goes_on)
+		kv_state_ready(v->kv, &n->state);
+	else
+		kv_state(v->kv, &n->state);
 	if (n->part)
-		n->parts = kv_parts(v->kv, n->part, true);
-	kv_state(v->kv, &n->state);
+		n->parts = goes_on ? kv_parts_ready(v->kv, n->part) : kv_parts(v->kv, n->part, true);
 	if (n->parts && fits(c, v, n->parts)) {
 		if (v->ring)
 			n->ring = *v->ring;
@@ -112,6 +117,11 @@ bool tier_save(struct core *c, struct conversation *v)
 	errand_release_parts(c, n);
 	errand_free(n);
 	return false;
+}
+
+bool tier_save(struct core *c, struct conversation *v)
+{
+	return save(c, v, false);
 }
 
 void errand_saved(struct core *c, struct errand *n)
@@ -196,11 +206,13 @@ void tier_grew(struct core *c, struct conversation *v)
 {
 	const int64_t have = v->ring ? v->ring->state.tokens / PAGE_TOKENS : 0;
 	const double now = clock_ms();
+	struct kv_state ready;
 
-	if (!c->tiers || v->seen.tokens / PAGE_TOKENS == have || now < c->tiers->trouble_until ||
-	    !tier_can_save(c, v) || (v->state != STATE_ANSWERING && now < v->saved_at + READING_MS))
+	kv_state_ready(v->kv, &ready);
+	if (!c->tiers || ready.tokens / PAGE_TOKENS == have || now < c->tiers->trouble_until || !tier_can_save(c, v) ||
+	    (v->state != STATE_ANSWERING && now < v->saved_at + READING_MS))
 		return;
-	tier_save(c, v);
+	save(c, v, true);
 }
 
 void tier_rests(struct core *c, struct conversation *v)

@@ -5,10 +5,16 @@
 
 enum { DUES = sizeof(((struct kv *)0)->due) / sizeof(struct record_point) };
 
-/* Whether there is a record that somebody finds. */
+/* Whether it is worth the way to the host: somebody's. */
+static bool is_kept(const struct kv *kv)
+{
+	return arena_mirror(kv->a) && (kv->owner.store || kv->owner.conversation) && !policy_begins_anew(&kv->o.policy);
+}
+
+/* Whether there is a record that a next process finds. */
 static bool is_recorded(const struct kv *kv)
 {
-	return arena_mirror(kv->a) && arena_files(kv->a).records >= 0 && !policy_begins_anew(&kv->o.policy);
+	return is_kept(kv) && arena_files(kv->a).records >= 0;
 }
 
 /* Whether the host has the rows of a page that count at a point; it gets all that there are. */
@@ -80,6 +86,19 @@ static bool is_held(const struct kv *kv, const struct record_point *at)
 	for (int run = 0; run < RUNS; run++)
 		for (record_needed(kv, at, run, &n, &past); n < past; n++)
 			if (!kv_holds(kv, run, n))
+				return false;
+	return true;
+}
+
+/* Whether the pages that the record tells of are there and sealed, as far as they are full; or all are. */
+static bool is_whole(const struct kv *kv, bool all)
+{
+	int64_t n, past;
+
+	for (int run = 0; run < RUNS; run++)
+		for (record_needed(kv, &kv->sure, run, &n, &past); n < past; n++)
+			if (!kv_holds(kv, run, n) ||
+			    (record_is_full(kv, &kv->sure, run, n) ? !record_entry_of(kv, run, n)->sealed : all))
 				return false;
 	return true;
 }
@@ -197,7 +216,7 @@ void checkpoint_before(struct kv *kv, const int32_t *token, size_t count)
 		return;
 	if (kv->absent)
 		load_pages(kv);
-	if (!is_recorded(kv))
+	if (!is_kept(kv))
 		return;
 	kv->page_end.tokens = 0;
 	if (kv->text && page_end > kv->tokens)
@@ -205,14 +224,15 @@ void checkpoint_before(struct kv *kv, const int32_t *token, size_t count)
 						      .marks = kv_marks_before(kv, kv->past.end + kv->coming, page_end),
 						      .text = kv_text(kv->tokens ? kv->text : 0, token,
 								      (size_t)(page_end - kv->tokens)) };
-	make_sure(kv, end);
+	if (is_recorded(kv))
+		make_sure(kv, end);
 }
 
 void checkpoint_went_on(struct kv *kv, int64_t t, int64_t marks)
 {
 	const struct record_point before = { .tokens = t, .marks = marks }, now = record_now(kv);
 
-	if (!is_recorded(kv))
+	if (!is_kept(kv))
 		return;
 	for (int run = 0; run < RUNS; run++) {
 		const int64_t end = record_extent(kv, &now, run);
@@ -231,7 +251,7 @@ void checkpoint_went_back(struct kv *kv, const int32_t *log)
 {
 	struct record_point at = record_now(kv);
 
-	if (!is_recorded(kv))
+	if (!arena_mirror(kv->a) || policy_begins_anew(&kv->o.policy))
 		return;
 	while (kv->dues && (!kv->text || kv->due[kv->dues - 1].tokens > kv->tokens))
 		kv->dues--;
@@ -250,7 +270,23 @@ void checkpoint_went_back(struct kv *kv, const int32_t *log)
 	else
 		at = record_now(kv);
 	push(kv, at);
-	write_due(kv, true);
+	if (is_kept(kv))
+		write_due(kv, true);
+}
+
+void checkpoint_owned(struct kv *kv)
+{
+	if (!is_kept(kv) || !kv->text)
+		return;
+	if (!is_whole(kv, false))
+		kv->sure = (struct record_point){ .text = kv_text(0, NULL, 0) };
+	if (kv->sure.tokens < kv->tokens && !kv->dues)
+		push(kv, record_now(kv));
+}
+
+bool checkpoint_is_ready(const struct kv *kv)
+{
+	return is_kept(kv) && kv->sure.text && is_whole(kv, true);
 }
 
 void checkpoint_end(struct kv *kv)
@@ -294,7 +330,7 @@ bool checkpoint_fetch(struct kv *kv)
 	if (!has_all(kv, &now, ASK_ROWS, true))
 		return false;
 	has_all(kv, &now, ASK_SEALS, false);
-	if (is_recorded(kv))
+	if (is_kept(kv))
 		write_due(kv, false);
 	return true;
 }

@@ -19,6 +19,10 @@ void checkpoint_before(struct kv *kv, const int32_t *token, size_t count);
 /* Instead of record_went_on() and record_went_back(). */
 void checkpoint_went_on(struct kv *kv, int64_t t, int64_t marks);
 void checkpoint_went_back(struct kv *kv, const int32_t *log);
+/* The cache has an owner from now on, who may find it again. No operation of the device. */
+void checkpoint_owned(struct kv *kv);
+/* Whether the host has all pages of the record's state, which are full: then they can be read without waiting. */
+bool checkpoint_is_ready(const struct kv *kv);
 /* Before the cache is left to a process that comes. */
 void checkpoint_end(struct kv *kv);
 

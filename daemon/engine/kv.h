@@ -136,18 +136,26 @@ struct kv *kv_adopt(struct arena *a, size_t *cursor);
 struct kv_part {
 	int run;
 	int64_t number;
-	void *page;   /* in the device's memory */
+	void *page;   /* its address at the host */
 	bool sealed;  /* it will not change, and `sum` is known */
 	uint64_t sum; /* seal_page(), where sealed; what kv_restore() gets is of the whole page in any case */
 };
 
 /*
  * The parts of the cache as it is, in ascending order of run and number; at most kv_parts_most() of them, none under a
- * policy that recomputes. With `share` each page gets one owner more, so that it stays as it is whatever becomes of the
+ * policy that recomputes; 0 too when the device has failed. The host has them (it waits for what is on its way from a
+ * device apart). With `share` each page gets one owner more, so that it stays as it is whatever becomes of the
  * cache: arena_drop() gives it back. Returns how many. All at home.
  */
 size_t kv_parts_most(const struct kv *kv);
 size_t kv_parts(struct kv *kv, struct kv_part *part, bool share);
+
+/*
+ * The same, shared, for whoever does not want to wait in mid-text: of the state that a device apart has brought to the
+ * host already, mostly the last end of a page; elsewhere, or where there is no such state, of the cache as it is.
+ */
+void kv_state_ready(const struct kv *kv, struct kv_state *ret);
+size_t kv_parts_ready(struct kv *kv, struct kv_part *part);
 
 /*
  * A cache in this state whose pages are taken from the arena for the caller to fill: part[i].page is set for each run,

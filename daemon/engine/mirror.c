@@ -158,6 +158,15 @@ static void unseal(struct mirror *m, struct copy *c, uint64_t seal)
 	pthread_mutex_unlock(&m->lock);
 }
 
+/* Its bytes at the host will change: nobody shall be reading them. */
+static void wait_sealed(struct mirror *m, const struct copy *c)
+{
+	pthread_mutex_lock(&m->lock);
+	while (c->queued)
+		pthread_cond_wait(&m->sealed, &m->lock);
+	pthread_mutex_unlock(&m->lock);
+}
+
 void mirror_touch(struct mirror *m, const void *page, size_t from)
 {
 	struct copy *c = copy_of(m, page);
@@ -175,6 +184,7 @@ void mirror_copied(struct mirror *m, void *to, const void *from, bool host)
 	mirror_touch(m, to, 0);
 	if (!host)
 		return;
+	wait_sealed(m, c);
 	m->b->page_saved(m->d, c->save, true); /* of an owner before us */
 	memcpy(to, from, m->bytes);
 	c->rows = copy_of(m, from)->rows;
@@ -185,6 +195,7 @@ void mirror_absent(struct mirror *m, void *page)
 	struct copy *c = copy_of(m, page);
 
 	mirror_touch(m, page, 0);
+	wait_sealed(m, c);
 	m->b->page_saved(m->d, c->save, true);
 	c->absent = true;
 }
@@ -218,6 +229,7 @@ bool mirror_rows(struct mirror *m, void *page, size_t want, size_t has, bool wai
 	if (c->absent || c->rows >= want)
 		return true;
 	if (c->coming < want) {
+		wait_sealed(m, c);
 		c->save = m->b->page_save(m->d, page, m->bytes);
 		c->coming = (uint8_t)has;
 	}

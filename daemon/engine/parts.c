@@ -9,26 +9,42 @@ size_t kv_parts_most(const struct kv *kv)
 	return (size_t)(kv->runs[RUN_PINNED].ring + kv->runs[RUN_KEPT].ring + kv->runs[RUN_WINDOW].ring);
 }
 
-size_t kv_parts(struct kv *kv, struct kv_part *part, bool share)
+static size_t list_parts(struct kv *kv, const struct record_point *at, struct kv_part *part, bool share)
 {
-	const struct record_point now = record_now(kv);
 	size_t parts = 0;
 	int64_t n, past;
 
-	if (!checkpoint_fetch(kv))
-		return 0;
 	for (int run = 0; run < RUNS; run++)
-		for (record_needed(kv, &now, run, &n, &past); n < past; n++) {
+		for (record_needed(kv, at, run, &n, &past); n < past; n++) {
 			struct kv_part *p = &part[parts++];
 
 			assert(kv_holds(kv, run, n));
 			*p = (struct kv_part){ .run = run, .number = n, .page = record_page_of(kv, run, n) };
-			p->sealed = record_is_full(kv, &now, run, n) && record_entry_of(kv, run, n)->sealed;
+			p->sealed = record_is_full(kv, at, run, n) && record_entry_of(kv, run, n)->sealed;
 			p->sum = p->sealed ? record_entry_of(kv, run, n)->sum : 0;
 			if (share)
 				arena_share(kv->a, p->page);
 		}
 	return parts;
+}
+
+size_t kv_parts(struct kv *kv, struct kv_part *part, bool share)
+{
+	const struct record_point now = record_now(kv);
+
+	return checkpoint_fetch(kv) ? list_parts(kv, &now, part, share) : 0;
+}
+
+void kv_state_ready(const struct kv *kv, struct kv_state *ret)
+{
+	kv_state(kv, ret);
+	if (checkpoint_is_ready(kv))
+		*ret = (struct kv_state){ kv->sure.tokens, kv->sure.marks, kv->sure.text };
+}
+
+size_t kv_parts_ready(struct kv *kv, struct kv_part *part)
+{
+	return checkpoint_is_ready(kv) ? list_parts(kv, &kv->sure, part, true) : kv_parts(kv, part, true);
 }
 
 /* Whether the parts are those that the cache needs, in their order. */

@@ -199,8 +199,10 @@ void record_went_on(struct kv *kv, int64_t t, int64_t marks)
 void kv_own(struct kv *kv, struct kv_owner o)
 {
 	kv->owner = o;
-	if (!kv->unproved)
-		record_save(kv);
+	if (kv->unproved)
+		return;
+	checkpoint_owned(kv);
+	record_save(kv);
 }
 
 struct kv_owner kv_owner(const struct kv *kv)

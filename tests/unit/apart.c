@@ -1,6 +1,6 @@
 /*
  * Owns the second memory. Rows name pages by their address at the host, so operations that read or write pages get
- * tables of their own. The rest is the scalar backend's, its device too.
+ * tables of their own. The rest is a processor's backend, its device too.
  */
 #include "apart.h"
 
@@ -226,7 +226,7 @@ static void attend(struct device *d, const struct attend *op)
 
 const struct backend *apart_backend(void)
 {
-	plain = kernels_find("scalar", NULL);
+	plain = kernels_find("auto", NULL);
 	backend = *plain;
 	backend.name = "apart";
 	backend.apart = true;

@@ -22,7 +22,7 @@
 #include "reading.h"
 #include "seal.h"
 
-enum { RECORDS = 256 << 10, RECORDS_FILE = 1 << 30, TALKS = 7, OPS = 400 };
+enum { RECORDS = 256 << 10, RECORDS_FILE = 1 << 30, TALKS = 7, OPS = 1500 };
 
 static const char *const policies[TALKS] = { "sink:4,100",	    "separator:4,9,80", "anchor:4,20,80", "sink:70,60",
 					     "separator:70,200,30", "window:64",	"dense" };

@@ -442,9 +442,9 @@ static void owners_are_counted_again(void **state)
 
 	(void)state;
 	draw_text(m, 3, log, TEXT);
+	kv_own(kv, (struct kv_owner){ 1, 1 });
 	read_to(kv, log, 400, false);
 	assert_int_equal(kv_fork(kv, &fork, NULL), 0);
-	kv_own(kv, (struct kv_owner){ 1, 1 });
 	kv_own(fork, (struct kv_owner){ 1, 2 });
 	read_to(fork, log, 410, false);
 	left = arena_pages_free(a);
