@@ -169,22 +169,28 @@ static bool is_harmed(const struct kv *kv, const struct record_point *at, int64_
 	return false;
 }
 
-/* The end of a page is soon enough as long as the ring has a page to spare (kv_plan()); else it is this very token. */
+/*
+ * What the record tells of stays true, and what is due is not lost on the way, however slow that is. The end of a page is
+ * soon enough as long as the ring has a page to spare (kv_plan()); else it is this very token.
+ */
 static void make_sure(struct kv *kv, int64_t end)
 {
-	bool tried = false;
+	bool tried = !kv->text || !kv->sure.text;
 
-	while (kv->sure.text && is_harmed(kv, &kv->sure, end)) {
+	for (;;) {
+		const bool harmed = kv->sure.text && is_harmed(kv, &kv->sure, end);
 		size_t before;
 
-		if (!kv->dues && kv->text && !tried) {
+		if (harmed && !kv->dues && !tried) {
 			push(kv, record_now(kv));
 			tried = true;
 		}
+		if (!kv->dues || !(harmed || is_harmed(kv, &kv->due[0], end)))
+			break;
 		before = kv->dues;
 		write_due(kv, true);
 		if (kv->dues == before)
-			break; /* there is none, or the device has failed */
+			break; /* the device has failed */
 	}
 	for (size_t i = kv->dues; i-- > 0;)
 		if (is_harmed(kv, &kv->due[i], end))
