@@ -170,8 +170,8 @@ static bool is_harmed(const struct kv *kv, const struct record_point *at, int64_
 }
 
 /*
- * What the record tells of stays true, and what is due is not lost on the way, however slow that is. The end of a page is
- * soon enough as long as the ring has a page to spare (kv_plan()); else it is this very token.
+ * What the record tells of stays true, and what is due is not lost on the way, however slow that is. The end of a page
+ * is soon enough as long as the ring has a page to spare (kv_plan()); else it is this very token.
  */
 static void make_sure(struct kv *kv, int64_t end)
 {

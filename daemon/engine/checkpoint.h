@@ -2,9 +2,9 @@
  * Inside a cache, for kv.c and record.c alone: the record of a cache whose pages lie on a device apart from the host.
  *
  * What a next process finds is the host's copies, so a record tells of a state of the text whose rows have all come
- * there: a checkpoint. One is due at each end of a page of the text; it is written when its pages are sealed (mirror.h),
- * which a step does not wait for. At most two are due at a time; in between the record says what it said before, which
- * is kept true: a step that would take a page over from what the record tells of waits for what is due.
+ * there: a checkpoint. One is due at each end of a page of the text; it is written when its pages are sealed
+ * (mirror.h), which a step does not wait for. At most two are due at a time; in between the record says what it said
+ * before, which is kept true: a step that would take a page over from what the record tells of waits for what is due.
  */
 #ifndef ENGINE_CHECKPOINT_H
 #define ENGINE_CHECKPOINT_H

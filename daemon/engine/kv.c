@@ -366,8 +366,8 @@ static bool wants_page(const struct kv *kv, int run, int64_t number)
 
 /*
  * Makes page `number` of a run this cache's own, with the rows that it holds already; those from `from` on will be
- * written. At no moment does the record say
- * more than is true: the seal goes first, since rows will be written; an entry names its page when all else is set.
+ * written. At no moment does the record say more than is true: the seal goes first, since rows will be written; an
+ * entry names its page when all else is set.
  */
 static void own_page(struct kv *kv, int run, int64_t number, size_t from)
 {

@@ -1,6 +1,6 @@
 /*
- * Owns what is known of the host's copies of pages, and the threads that seal them. Of a copy the lock guards what these
- * write: its seal, and whether it is in their queue.
+ * Owns what is known of the host's copies of pages, and the threads that seal them. Of a copy the lock guards what
+ * these write: its seal, and whether it is in their queue.
  */
 #include "mirror.h"
 

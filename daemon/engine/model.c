@@ -327,8 +327,8 @@ static int fit_cache(struct model *m, struct err *e)
 }
 
 /*
- * Memory for caches is brought in while the weights are packed, which leaves a core idle now and then. On a device apart
- * the weights come first, since pages have what they leave.
+ * Memory for caches is brought in while the weights are packed, which leaves a core idle now and then. On a device
+ * apart the weights come first, since pages have what they leave.
  */
 static int open_engine(struct model *m, struct timespec *since, struct err *e)
 {

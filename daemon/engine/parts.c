@@ -1,4 +1,4 @@
-/* Owns the pages of a cache as parts: which they are, and how a cache comes back from parts that were kept elsewhere. */
+/* Owns the pages of a cache as parts: which they are; and how a cache comes back from such, kept elsewhere. */
 #include <assert.h>
 
 #include "checkpoint.h"

@@ -1,6 +1,6 @@
 /*
- * Owns the record of a cache (record.h): its sums; how a cache comes back with its arena, adopted; and the proof that it
- * is what it says.
+ * Owns the record of a cache (record.h): its sums; how a cache comes back with its arena, adopted; and the proof that
+ * it is what it says.
  *
  * Nothing in a record is believed. Adoption looks at what it needs to claim the pages without harm to others; whose
  * rows they are is proved by sums afterwards, against the token log, in another thread if need be. So the proof takes

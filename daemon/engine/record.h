@@ -148,8 +148,9 @@ void record_went_on(struct kv *kv, int64_t t, int64_t marks);
 void record_went_back(struct kv *kv, const int32_t *log);
 
 /*
- * The pages of a run that what follows a point can see: what the next token sees, were it plain; the copies of the marks
- * in the window, which will be seen later; and the page that is not full, since a page that is there has all its rows.
+ * The pages of a run that what follows a point can see: what the next token sees, were it plain; the copies of the
+ * marks in the window, which will be seen later; and the page that is not full, since a page that is there has all its
+ * rows.
  */
 void record_needed(const struct kv *kv, const struct record_point *at, int run, int64_t *first, int64_t *past);
 /* Takes the cache to a state of the text: no page is touched. */
