@@ -16,6 +16,9 @@ enum { OWN_ROWS = 2, OWN_FLOATS = 8192 };
 /* Matrices with less rows than this, a multiprocessor, get a warp for each. */
 enum { SINGLE_ROWS = 32 };
 
+/* Of the second cache; and bytes of weights that all warps together ask it for in advance: well below its size. */
+enum { LINE = 128, AHEAD = 24 << 20 };
+
 namespace CUDA_SPACE
 {
 
@@ -29,6 +32,44 @@ static __device__ __forceinline__ void load_units(const place<R> &at, int u, int
 			if (u + i * WARP < units)
 				load_unit<T>(at.m, at.unit[r], static_cast<uint32_t>(u + i * WARP),
 					     static_cast<uint32_t>(units), ret[r][i]);
+}
+
+/* Of a type's weights: bytes of the quants, and of the scales, of a unit. */
+template <enum dtype T> struct unit_bytes {
+	static constexpr int q = T == DTYPE_Q8_0 || T == DTYPE_F32 ? 32 : 16;
+	static constexpr int scale = !form_of<T>::blocked ? 0 : T == DTYPE_Q4_1 || T == DTYPE_Q5_1 ? 4 : 2;
+};
+
+static __device__ __forceinline__ void ask_for_bytes(const uint8_t *from, int line, int bytes)
+{
+	if (line * LINE < bytes)
+		ask_for(from + line * LINE);
+}
+
+/*
+ * While its input is on its way a warp asks for the weights that it comes to first: of each row of its first groups the
+ * beginning, or all of it. What the registers hold by then keeps the memory busy for a microsecond; the input takes
+ * several.
+ */
+template <enum dtype T, int R>
+static __device__ __forceinline__ void ask_ahead(const product &p, int group, int stride, int lane)
+{
+	const int row = p.units * unit_bytes<T>::q, each = row < p.ahead / R ? row : p.ahead / R;
+	const int lines = (each + LINE - 1) / LINE, rows = each ? p.ahead / each : 0;
+
+	for (int i = lane; i < rows * lines; i += WARP) {
+		const int k = i / lines, line = i % lines, g = group + k / R * stride;
+
+		if (g >= p.groups)
+			break;
+		const place<R> at = place_of<R>(p, g);
+		const int r = at.row + k % R < at.rows ? k % R : 0;
+		const size_t unit = at.unit[0] + static_cast<size_t>(r * p.units);
+
+		ask_for_bytes(at.m.q + unit * unit_bytes<T>::q, line, each);
+		if (unit_bytes<T>::scale)
+			ask_for_bytes(at.m.scale + unit * unit_bytes<T>::scale, line, p.units * unit_bytes<T>::scale);
+	}
 }
 
 /* A unit of a row of activations. */
@@ -155,6 +196,7 @@ static __global__ void __launch_bounds__(PREPARE_THREADS, N > 2 ? MANY_RESIDENT 
 
 	if (group < p.groups)
 		load_units<T, R, U>(at, lane, p.units, next);
+	ask_ahead<T, R>(p, group, stride, lane);
 	grid_go();
 	grid_wait();
 	if (!p.x) {
@@ -272,8 +314,12 @@ static void launch_few(struct device *d, product *p, int weights)
 	const size_t shared = p->x ? 0 : N * p->x_stride;
 
 	number_groups(p, weights, R);
+
+	const dim3 grid = grid_of(d, p, N);
+
+	p->ahead = AHEAD / static_cast<int>(grid.x * grid.y * WARPS);
 	ok(d,
-	   LAUNCH((few_kernel<T, F, N, R, U>), grid_of(d, p, N), PREPARE_THREADS, shared, d->stream,
+	   LAUNCH((few_kernel<T, F, N, R, U>), grid, PREPARE_THREADS, shared, d->stream,
 		  static_cast<const product &>(*p)),
 	   "a product");
 }

@@ -22,6 +22,7 @@ struct product {
 	target w[TARGETS_MOST];
 	int groups, units;
 	int n;
+	int ahead; /* bytes of weights that a warp asks the second cache for before it waits */
 	const uint8_t *x; /* prepared; NULL: each block does it */
 	size_t x_stride;
 	source from;

@@ -16,7 +16,7 @@ bool is_fast(const struct backend *b);
 /* The backend whose bits this one has to give: of processors that quantize, the plainest; else itself. */
 const struct backend *twin_of(const struct backend *b);
 /* Whether so many rows go through tensor cores, as halves. */
-bool as_halves(const struct backend *b, size_t n);
+bool as_halves(const struct backend *b, enum dtype type, size_t n);
 
 /* check_rows.c */
 void norm_is_what_the_definition_says(void **state);

@@ -30,9 +30,9 @@ const struct backend *twin_of(const struct backend *b)
 	return is_fast(b) && !b->apart ? kernels_find("scalar", NULL) : b;
 }
 
-bool as_halves(const struct backend *b, size_t n)
+bool as_halves(const struct backend *b, enum dtype type, size_t n)
 {
-	return b->apart && n > 8;
+	return b->apart && n > (type == DTYPE_F16 ? 4 : 8);
 }
 
 static bool is_blocked(enum dtype type)
@@ -184,7 +184,7 @@ static enum form form_of(const struct backend *b, size_t n, enum dtype type, enu
 {
 	if (!is_fast(b))
 		return FLOATS;
-	if (as_halves(b, n))
+	if (as_halves(b, type, n))
 		return HALVES;
 	if (precision == PRECISION_EXACT || is_super(type))
 		return WORDS;
