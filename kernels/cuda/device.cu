@@ -19,8 +19,6 @@ enum { COMPUTE_LEAST = 80 };
 /* Of a step. */
 enum { ROWS_MOST = 1 << 20 };
 
-static const size_t gib = static_cast<size_t>(1) << 30;
-
 namespace CUDA_SPACE
 {
 
@@ -336,6 +334,7 @@ extern "C" int cuda_cards(struct err *e)
 extern "C" void cuda_card_about(int card, char *ret, size_t size)
 {
 	const int compute = compute_of(card);
+	const double gib = 1 << 30;
 	size_t free = 0, total = 0;
 	cudaDeviceProp p;
 
@@ -345,7 +344,6 @@ extern "C" void cuda_card_about(int card, char *ret, size_t size)
 		return;
 	}
 	snprintf(ret, size, "%s, %.1f GiB (%.1f free), compute capability %d.%d", p.name,
-		 static_cast<double>(total) / static_cast<double>(gib),
-		 static_cast<double>(free) / static_cast<double>(gib), compute / 10, compute % 10);
+		 static_cast<double>(total) / gib, static_cast<double>(free) / gib, compute / 10, compute % 10);
 }
 #endif
