@@ -74,7 +74,8 @@ cuda_headers = \
 	kernels/cuda/parts.h \
 	kernels/cuda/port.h \
 	kernels/cuda/prepare.h \
-	kernels/cuda/targets.h
+	kernels/cuda/targets.h \
+	kernels/cuda/units.h
 cuda_sources = \
 	kernels/cuda/attend.cu \
 	kernels/cuda/attend_many.cu \
@@ -83,6 +84,7 @@ cuda_sources = \
 	kernels/cuda/few.cu \
 	kernels/cuda/graph.cu \
 	kernels/cuda/matmul.cu \
+	kernels/cuda/one.cu \
 	kernels/cuda/pack.cu \
 	kernels/cuda/pages.cu \
 	kernels/cuda/rows.cu \

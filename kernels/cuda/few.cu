@@ -1,23 +1,16 @@
 /*
- * Owns products of few rows, where all time goes to reading weights: each is read once, 16 bytes a thread, and meets all
- * rows in registers. A warp takes R rows of the matrix at a time and its threads the units of their columns in turn, U
- * of them at once, while the next are on their way; the first are asked for before the predecessor has ended. Blocks
- * are whole numbers, exact in any order; across blocks a thread sums up in F32 from left to right, and the threads'
- * sums are added in one tree, whatever R, U and the number of rows are: so a result's bits do not depend on them.
+ * Owns products of few rows, from two on (one.cu has one): weights are read once, 16 bytes a thread, and meet all rows
+ * in registers. A warp takes R rows of the matrix at a time and its threads the units of their columns in turn, U of
+ * them at once, while the next are on their way; the first are asked for before the predecessor has ended. units.h has
+ * the order of a sum.
  */
-#include "targets.h"
+#include "units.h"
 
-/* Of a block; and blocks that a multiprocessor holds, with one or two rows of activations, and with more. */
+/* Of a block; and blocks that a multiprocessor holds, with two rows of activations, and with more. */
 static const int WARPS = PREPARE_WARPS, FEW_RESIDENT = 3, MANY_RESIDENT = 2;
 
 /* Products that are prepared on the way: at most so many rows, and floats of x. */
 enum { OWN_ROWS = 2, OWN_FLOATS = 8192 };
-
-/* Matrices with less rows than this, a multiprocessor, get a warp for each. */
-enum { SINGLE_ROWS = 32 };
-
-/* Of the second cache; and bytes of weights that all warps together ask it for in advance: well below its size. */
-enum { LINE = 128, AHEAD = 24 << 20 };
 
 namespace CUDA_SPACE
 {
@@ -34,151 +27,30 @@ static __device__ __forceinline__ void load_units(const place<R> &at, int u, int
 					     static_cast<uint32_t>(units), ret[r][i]);
 }
 
-/* Of a type's weights: bytes of the quants, and of the scales, of a unit. */
-template <enum dtype T> struct unit_bytes {
-	static constexpr int q = T == DTYPE_Q8_0 || T == DTYPE_F32 ? 32 : 16;
-	static constexpr int scale = !form_of<T>::blocked ? 0 : T == DTYPE_Q4_1 || T == DTYPE_Q5_1 ? 4 : 2;
-};
-
-static __device__ __forceinline__ void ask_for_bytes(const uint8_t *from, int line, int bytes)
+/* U units of R rows meet N rows of activations. */
+template <enum dtype T, enum form F, int N, int R, int U>
+static __device__ __forceinline__ void add_units(const unit now[R][U], const uint8_t *x, const product &p, int u,
+						 int rows, float sum[R * N])
 {
-	if (line * LINE < bytes)
-		ask_for(from + line * LINE);
-}
+#pragma unroll
+	for (int i = 0; i < U; i++) {
+		opened<T> w[R];
 
-/*
- * While its input is on its way a warp asks for the weights that it comes to first: of each row of its first groups the
- * beginning, or all of it. What the registers hold by then keeps the memory busy for a microsecond; the input takes
- * several.
- */
-template <enum dtype T, int R>
-static __device__ __forceinline__ void ask_ahead(const product &p, int group, int stride, int lane)
-{
-	const int row = p.units * unit_bytes<T>::q, each = row < p.ahead / R ? row : p.ahead / R;
-	const int lines = (each + LINE - 1) / LINE, rows = each ? p.ahead / each : 0;
-
-	for (int i = lane; i < rows * lines; i += WARP) {
-		const int k = i / lines, line = i % lines, g = group + k / R * stride;
-
-		if (g >= p.groups)
+		if (u + i * WARP >= p.units)
 			break;
-		const place<R> at = place_of<R>(p, g);
-		const int r = at.row + k % R < at.rows ? k % R : 0;
-		const size_t unit = at.unit[0] + static_cast<size_t>(r * p.units);
-
-		ask_for_bytes(at.m.q + unit * unit_bytes<T>::q, line, each);
-		if (unit_bytes<T>::scale)
-			ask_for_bytes(at.m.scale + unit * unit_bytes<T>::scale, line, p.units * unit_bytes<T>::scale);
-	}
-}
-
-/* A unit of a row of activations. */
-template <enum form F> struct input {
-	uint4 q[F == FORM_BYTES ? 2 : F == FORM_WORDS ? 4 : 1];
-	float2 d;
-	float v[F == FORM_FLOATS ? 8 : 1];
-};
-
-template <enum form F>
-static __device__ __forceinline__ void load_input(const uint8_t *x, int u, int units, input<F> &ret)
-{
-	if constexpr (F == FORM_FLOATS) {
-		const float4 a = reinterpret_cast<const float4 *>(x)[u];
-		const float4 b = reinterpret_cast<const float4 *>(x)[units + u];
-
-		ret.v[0] = a.x, ret.v[1] = a.y, ret.v[2] = a.z, ret.v[3] = a.w;
-		ret.v[4] = b.x, ret.v[5] = b.y, ret.v[6] = b.z, ret.v[7] = b.w;
-	} else {
-		constexpr int pieces = F == FORM_WORDS ? 4 : 2;
-
 #pragma unroll
-		for (int i = 0; i < pieces; i++)
-			ret.q[i] = reinterpret_cast<const uint4 *>(x)[i * units + u];
-		ret.d = reinterpret_cast<const float2 *>(x + pieces * 16 * units)[u];
-	}
-}
-
-/* Words first .. last-1 of a block: a whole number. */
-template <enum form F>
-static __device__ __forceinline__ float whole(const uint32_t w[8], const input<F> &x, int first, int last)
-{
-	int high = 0, low = 0;
-
+		for (int r = 0; r < R; r++)
+			open_unit<T>(now[r][i], w[r]);
 #pragma unroll
-	for (int k = first; k < last; k++) {
-		high = __dp4a(static_cast<int>(w[k]), static_cast<int>(word_of(x.q[k / 4], k % 4)), high);
-		if constexpr (F == FORM_WORDS)
-			low = __dp4a(static_cast<int>(w[k]), static_cast<int>(word_of(x.q[2 + k / 4], k % 4)), low);
-	}
-	return static_cast<float>(F == FORM_WORDS ? 256 * high + low : high);
-}
+		for (int a = 0; a < N; a++) {
+			input<F> in;
 
-/* A unit of weights in registers, once for all rows of activations. */
-template <enum dtype T> struct opened {
-	uint32_t w[form_of<T>::blocked ? 8 : 1];
-	float v[form_of<T>::blocked ? 1 : 8];
-	float2 s;
-	float half[2];
-};
-
-template <enum dtype T> static __device__ __forceinline__ void open_unit(const unit &b, opened<T> &ret)
-{
-	if constexpr (!form_of<T>::blocked) {
-		floats_of<T>(b, ret.v);
-	} else {
+			load_input<F>(x + (a < rows ? a : 0) * p.x_stride, u + i * WARP, p.units, in);
 #pragma unroll
-		for (int k = 0; k < 8; k++)
-			ret.w[k] = quants_of<T>(b, k);
-		ret.s = scales_of<T>(b);
-		if constexpr (T == DTYPE_Q6_K) {
-			ret.half[0] = half_block_scale(b, 0);
-			ret.half[1] = half_block_scale(b, 1);
+			for (int r = 0; r < R; r++)
+				sum[r * N + a] = add_unit<T, F>(w[r], in, sum[r * N + a]);
 		}
 	}
-}
-
-template <enum dtype T, enum form F>
-static __device__ __forceinline__ float add_unit(const opened<T> &b, const input<F> &x, float sum)
-{
-	if constexpr (!form_of<T>::blocked) {
-#pragma unroll
-		for (int i = 0; i < 8; i++)
-			sum = fmaf(b.v[i], x.v[i], sum);
-	} else if constexpr (T == DTYPE_Q6_K) {
-		const float halves = fmaf(whole<F>(b.w, x, 4, 8), b.half[1], whole<F>(b.w, x, 0, 4) * b.half[0]);
-
-		sum = fmaf(halves, b.s.x * x.d.x, sum);
-	} else {
-		sum = fmaf(whole<F>(b.w, x, 0, 8), b.s.x * x.d.x, sum);
-		if constexpr (form_of<T>::min)
-			sum = fmaf(b.s.y, x.d.y, sum);
-	}
-	return sum;
-}
-
-/* Sums of V numbers over a warp; the thread gets that of number lane / (32 / V). One tree for any V. */
-template <int V> static __device__ __forceinline__ float add_up(float v[V], int lane)
-{
-	int count = V;
-
-#pragma unroll
-	for (int mask = WARP / 2; mask; mask /= 2) {
-		const bool upper = lane & mask;
-
-		if (count == 1) {
-			v[0] += __shfl_xor_sync(0xffffffffu, v[0], mask);
-			continue;
-		}
-		count /= 2;
-#pragma unroll
-		for (int i = 0; i < V / 2; i++)
-			if (i < count) {
-				const float given = upper ? v[i] : v[count + i], kept = upper ? v[count + i] : v[i];
-
-				v[i] = kept + __shfl_xor_sync(0xffffffffu, given, mask);
-			}
-	}
-	return v[0];
 }
 
 /* Grid: (eights of rows of activations, blocks of warps); a warp takes groups until there are no more. */
@@ -196,7 +68,6 @@ static __global__ void __launch_bounds__(PREPARE_THREADS, N > 2 ? MANY_RESIDENT 
 
 	if (group < p.groups)
 		load_units<T, R, U>(at, lane, p.units, next);
-	ask_ahead<T, R>(p, group, stride, lane);
 	grid_go();
 	grid_wait();
 	if (!p.x) {
@@ -211,41 +82,26 @@ static __global__ void __launch_bounds__(PREPARE_THREADS, N > 2 ? MANY_RESIDENT 
 		const bool writes = lane % (WARP / (R * N)) == 0 && row < at.rows && mine % N < rows;
 		float *y = p.y + static_cast<size_t>(first + mine % N) * p.y_stride + at.column + row;
 		const float was = writes && p.add ? *y : 0;
-		float sum[R * N] = {};
+		float total = 0;
 
-		for (int u = lane; u - lane < p.units; u += WARP * U) {
-			unit now[R][U];
+		for (int begin = lane; begin - lane < p.units; begin += stretch_of<T>::units) {
+			float sum[R * N] = {};
+
+			for (int u = begin; u < begin + stretch_of<T>::units && u - lane < p.units; u += WARP * U) {
+				unit now[R][U];
 
 #pragma unroll
-			for (int i = 0; i < R * U; i++)
-				now[i / U][i % U] = next[i / U][i % U];
-			load_units<T, R, U>(at, u + WARP * U, p.units, next);
-#pragma unroll
-			for (int i = 0; i < U; i++) {
-				opened<T> w[R];
-
-				if (u + i * WARP >= p.units)
-					break;
-#pragma unroll
-				for (int r = 0; r < R; r++)
-					open_unit<T>(now[r][i], w[r]);
-#pragma unroll
-				for (int a = 0; a < N; a++) {
-					input<F> in;
-
-					load_input<F>(x + (a < rows ? a : 0) * p.x_stride, u + i * WARP, p.units, in);
-#pragma unroll
-					for (int r = 0; r < R; r++)
-						sum[r * N + a] = add_unit<T, F>(w[r], in, sum[r * N + a]);
-				}
+				for (int i = 0; i < R * U; i++)
+					now[i / U][i % U] = next[i / U][i % U];
+				load_units<T, R, U>(at, u + WARP * U, p.units, next);
+				add_units<T, F, N, R, U>(now, x, p, u, rows, sum);
 			}
+			total = begin == lane ? add_up<R * N>(sum, lane) : total + add_up<R * N>(sum, lane);
 		}
 		if (group + stride < p.groups) {
 			at = place_of<R>(p, group + stride);
 			load_units<T, R, U>(at, lane, p.units, next);
 		}
-		const float total = add_up<R * N>(sum, lane);
-
 		if (writes)
 			*y = p.add ? was + total : total;
 	}
@@ -314,26 +170,18 @@ static void launch_few(struct device *d, product *p, int weights)
 	const size_t shared = p->x ? 0 : N * p->x_stride;
 
 	number_groups(p, weights, R);
-
-	const dim3 grid = grid_of(d, p, N);
-
-	p->ahead = AHEAD / static_cast<int>(grid.x * grid.y * WARPS);
 	ok(d,
-	   LAUNCH((few_kernel<T, F, N, R, U>), grid, PREPARE_THREADS, shared, d->stream,
+	   LAUNCH((few_kernel<T, F, N, R, U>), grid_of(d, p, N), PREPARE_THREADS, shared, d->stream,
 		  static_cast<const product &>(*p)),
 	   "a product");
 }
 
 /* By what a unit takes: registers hold four of them, and four that are on their way, or two. */
-template <enum dtype T, enum form F> static void launch_form(struct device *d, product *p, int weights, int rows)
+template <enum dtype T, enum form F> static void launch_form(struct device *d, product *p, int weights)
 {
 	constexpr int few_units = form_of<T>::bits > 4 || form_of<T>::super || T == DTYPE_F32 ? 2 : 4;
 
-	if (p->n == 1 && rows <= SINGLE_ROWS * d->sms)
-		launch_few<T, F, 1, 1, few_units>(d, p, weights);
-	else if (p->n == 1)
-		launch_few<T, F, 1, 2, few_units / 2>(d, p, weights);
-	else if (p->n == 2)
+	if (p->n <= 2)
 		launch_few<T, F, 2, 2, 1>(d, p, weights);
 	else if (p->n <= 4)
 		launch_few<T, F, 4, 2, 1>(d, p, weights);
@@ -341,11 +189,11 @@ template <enum dtype T, enum form F> static void launch_form(struct device *d, p
 		launch_few<T, F, 8, few_units, 1>(d, p, weights);
 }
 
-template <enum dtype T> static void launch_type(struct device *d, product *p, int weights, enum form f, int rows)
+template <enum dtype T> static void launch_type(struct device *d, product *p, int weights, enum form f)
 {
 	if constexpr (!form_of<T>::blocked) {
 		if (p->from.cols % 8 == 0) {
-			launch_form<T, FORM_FLOATS>(d, p, weights, rows);
+			launch_form<T, FORM_FLOATS>(d, p, weights);
 			return;
 		}
 		number_groups(p, weights, 1);
@@ -354,11 +202,11 @@ template <enum dtype T> static void launch_type(struct device *d, product *p, in
 			  static_cast<const product &>(*p)),
 		   "a product");
 	} else if constexpr (form_of<T>::super) {
-		launch_form<T, FORM_WORDS>(d, p, weights, rows);
+		launch_form<T, FORM_WORDS>(d, p, weights);
 	} else if (f == FORM_WORDS) {
-		launch_form<T, FORM_WORDS>(d, p, weights, rows);
+		launch_form<T, FORM_WORDS>(d, p, weights);
 	} else {
-		launch_form<T, FORM_BYTES>(d, p, weights, rows);
+		launch_form<T, FORM_BYTES>(d, p, weights);
 	}
 }
 
@@ -369,15 +217,14 @@ void few_rows(struct device *d, const struct matmul *op, size_t first, size_t we
 
 	for (size_t end = first + weights; first < end;) {
 		product p;
-		int count, rows;
+		int count;
 
 		count = take_targets(op, &first, end, &column, f, &p);
 		p.x = x;
 		p.from = from;
-		rows = 0;
-		for (int i = 0; i < count; i++)
-			rows += p.w[i].rows;
-		WITH_TYPE(type, launch_type<TYPE>(d, &p, count, f, rows));
+		if (p.n == 1 && one_row(d, &p, count, type, f))
+			continue;
+		WITH_TYPE(type, launch_type<TYPE>(d, &p, count, f));
 	}
 }
 

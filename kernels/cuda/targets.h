@@ -22,7 +22,7 @@ struct product {
 	target w[TARGETS_MOST];
 	int groups, units;
 	int n;
-	int ahead; /* bytes of weights that a warp asks the second cache for before it waits */
+	int stretches;	  /* of a row (units.h) */
 	const uint8_t *x; /* prepared; NULL: each block does it */
 	size_t x_stride;
 	source from;
