@@ -1,5 +1,5 @@
 /*
- * Owns products of few rows, from two on (one.cu has one): weights are read once, 16 bytes a thread, and meet all rows
+ * Owns products of few rows, or of a short one (one.cu): weights are read once, 16 bytes a thread, and meet all rows
  * in registers. A warp takes R rows of the matrix at a time and its threads the units of their columns in turn, U of
  * them at once, while the next are on their way; the first are asked for before the predecessor has ended. units.h has
  * the order of a sum.
@@ -9,8 +9,14 @@
 /* Of a block; and blocks that a multiprocessor holds, with two rows of activations, and with more. */
 static const int WARPS = PREPARE_WARPS, FEW_RESIDENT = 3, MANY_RESIDENT = 2;
 
-/* Products that are prepared on the way: at most so many rows, and floats of x. */
-enum { OWN_ROWS = 2, OWN_FLOATS = 8192 };
+/*
+ * Products that are prepared on the way: at most so many rows, and columns of all of them. Every block does it, and with
+ * more than a few columns a thread that takes longer than a kernel of its own.
+ */
+enum { OWN_ROWS = 2, OWN_COLUMNS = 2048 };
+
+/* Matrices with less rows than this, a multiprocessor, get a warp for each. */
+enum { SINGLE_ROWS = 32 };
 
 namespace CUDA_SPACE
 {
@@ -151,7 +157,7 @@ bool few_prepares(const struct matmul *op)
 	for (size_t i = 0; i < op->weights; i++)
 		if (!type_blocked(op->w[i]->type) && cols % 8)
 			return false;
-	return op->n <= OWN_ROWS && op->n * cols * (op->input == INPUT_GATE ? 2 : 1) <= OWN_FLOATS;
+	return op->n <= OWN_ROWS && op->n * cols <= OWN_COLUMNS;
 }
 
 /* As many blocks as run at once, or fewer, with equal shares: a few left over would take as long as a full round. */
@@ -177,11 +183,15 @@ static void launch_few(struct device *d, product *p, int weights)
 }
 
 /* By what a unit takes: registers hold four of them, and four that are on their way, or two. */
-template <enum dtype T, enum form F> static void launch_form(struct device *d, product *p, int weights)
+template <enum dtype T, enum form F> static void launch_form(struct device *d, product *p, int weights, int rows)
 {
 	constexpr int few_units = form_of<T>::bits > 4 || form_of<T>::super || T == DTYPE_F32 ? 2 : 4;
 
-	if (p->n <= 2)
+	if (p->n == 1 && rows <= SINGLE_ROWS * d->sms)
+		launch_few<T, F, 1, 1, few_units>(d, p, weights);
+	else if (p->n == 1)
+		launch_few<T, F, 1, 2, few_units / 2>(d, p, weights);
+	else if (p->n == 2)
 		launch_few<T, F, 2, 2, 1>(d, p, weights);
 	else if (p->n <= 4)
 		launch_few<T, F, 4, 2, 1>(d, p, weights);
@@ -189,11 +199,11 @@ template <enum dtype T, enum form F> static void launch_form(struct device *d, p
 		launch_few<T, F, 8, few_units, 1>(d, p, weights);
 }
 
-template <enum dtype T> static void launch_type(struct device *d, product *p, int weights, enum form f)
+template <enum dtype T> static void launch_type(struct device *d, product *p, int weights, enum form f, int rows)
 {
 	if constexpr (!form_of<T>::blocked) {
 		if (p->from.cols % 8 == 0) {
-			launch_form<T, FORM_FLOATS>(d, p, weights);
+			launch_form<T, FORM_FLOATS>(d, p, weights, rows);
 			return;
 		}
 		number_groups(p, weights, 1);
@@ -202,11 +212,11 @@ template <enum dtype T> static void launch_type(struct device *d, product *p, in
 			  static_cast<const product &>(*p)),
 		   "a product");
 	} else if constexpr (form_of<T>::super) {
-		launch_form<T, FORM_WORDS>(d, p, weights);
+		launch_form<T, FORM_WORDS>(d, p, weights, rows);
 	} else if (f == FORM_WORDS) {
-		launch_form<T, FORM_WORDS>(d, p, weights);
+		launch_form<T, FORM_WORDS>(d, p, weights, rows);
 	} else {
-		launch_form<T, FORM_BYTES>(d, p, weights);
+		launch_form<T, FORM_BYTES>(d, p, weights, rows);
 	}
 }
 
@@ -217,14 +227,16 @@ void few_rows(struct device *d, const struct matmul *op, size_t first, size_t we
 
 	for (size_t end = first + weights; first < end;) {
 		product p;
-		int count;
+		int count, rows = 0;
 
 		count = take_targets(op, &first, end, &column, f, &p);
 		p.x = x;
 		p.from = from;
 		if (p.n == 1 && one_row(d, &p, count, type, f))
 			continue;
-		WITH_TYPE(type, launch_type<TYPE>(d, &p, count, f));
+		for (int i = 0; i < count; i++)
+			rows += p.w[i].rows;
+		WITH_TYPE(type, launch_type<TYPE>(d, &p, count, f, rows));
 	}
 }
 

@@ -1,10 +1,14 @@
 /*
  * Owns products of one row, the usual case of a single conversation: all time goes to reading weights. A warp has a
  * stretch of the row of activations in registers and meets row after row of the matrix with it, so that nothing but
- * weights is loaded in the loop, and a unit of the next row is asked for as soon as the one before it is used up. Where a
- * row has several stretches, as many warps share it, and their sums meet in shared memory.
+ * weights is loaded in the loop: all of a row's at once, when those before it are used up. (Unit by unit would be sooner,
+ * but a warp has six counters to wait for loads with, and then waits for young ones with old ones.) Where a row has
+ * several stretches, as many warps share it, and their sums meet in shared memory.
  */
 #include "units.h"
+#ifndef QUANT_TRY
+#define QUANT_TRY 0
+#endif
 
 enum {
 	ONE_RESIDENT = 2, /* blocks of a multiprocessor */
@@ -37,15 +41,12 @@ static __device__ __forceinline__ void load_stretch(const product &p, int row, c
 				     static_cast<uint32_t>(p.units), ret[i]);
 }
 
-/* One row's sum over the stretch, while the units of row `then`, if there is one, take the places of those used up. */
+/* One row's sum over the stretch. */
 template <enum dtype T, enum form F>
-static __device__ __forceinline__ float sum_stretch(const product &p, int then, const stretch &s,
-						    unit w[stretch_of<T>::each], const input<F> x[stretch_of<T>::each],
-						    int lane)
+static __device__ __forceinline__ float sum_stretch(const stretch &s, const unit w[stretch_of<T>::each],
+						    const input<F> x[stretch_of<T>::each])
 {
-	const bool more = then < p.groups;
-	const place<1> at = place_of<1>(p, more ? then : 0);
-	float sum[1] = { 0 };
+	float sum = 0;
 
 #pragma unroll
 	for (int i = 0; i < stretch_of<T>::each; i++) {
@@ -53,13 +54,10 @@ static __device__ __forceinline__ float sum_stretch(const product &p, int then, 
 			opened<T> now;
 
 			open_unit<T>(w[i], now);
-			sum[0] = add_unit<T, F>(now, x[i], sum[0]);
-			if (more)
-				load_unit<T>(at.m, at.unit[0], static_cast<uint32_t>(s.first + i * WARP),
-					     static_cast<uint32_t>(p.units), w[i]);
+			sum = add_unit<T, F>(now, x[i], sum);
 		}
 	}
-	return add_up<1>(sum, lane);
+	return sum;
 }
 
 /* The sums of rows first, first + stride, ... of all teams of the block, `count` of each. */
@@ -122,10 +120,13 @@ static __global__ void __launch_bounds__(PREPARE_THREADS, ONE_RESIDENT) one_kern
 #pragma unroll
 			for (int a = 0; a < rows; a++, row += stride)
 				if (k + a < count && row < p.groups) {
-					const float sum = sum_stretch<T, F>(p, row + rows * stride, s, w[a], x, lane);
+					float sum[1] = { sum_stretch<T, F>(s, w[a], x) };
 
+					if (row + rows * stride < p.groups)
+						load_stretch<T>(p, row + rows * stride, s, w[a]);
+					sum[0] = add_up<1>(sum, lane);
 					if (lane == 0)
-						sums[warp][k + a] = sum;
+						sums[warp][k + a] = sum[0];
 				}
 		write_sums(p, sums, teams, begin, stride, count);
 	}
@@ -143,7 +144,7 @@ static unsigned blocks_of(const struct device *d, const product *p)
 template <enum dtype T, enum form F> static bool launch_one(struct device *d, product *p, int weights)
 {
 	p->stretches = (p->units + stretch_of<T>::units - 1) / stretch_of<T>::units;
-	if (p->stretches > PREPARE_WARPS)
+	if (p->stretches > PREPARE_WARPS || 2 * p->units < stretch_of<T>::units || (form_of<T>::blocked && QUANT_TRY))
 		return false;
 	number_groups(p, weights, 1);
 	ok(d,
