@@ -125,11 +125,19 @@ AC_DEFUN([SINKD_CXX], [
 			int main() { return held(1, -1)(); }])], [sinkd_cv_cxx=yes], [sinkd_cv_cxx=no])
 		CXXFLAGS=$sinkd_save_CXXFLAGS
 	])
+	# clang unrolls what kernels ask a card's compiler to unroll, for minutes where sanitizers are at work.
+	AC_CACHE_CHECK([whether ${CXX:-no C++ compiler} is kept from unrolling], [sinkd_cv_cxx_roll], [
+		CXXFLAGS="$CXXFLAGS -Werror -mllvm -pragma-unroll-threshold=1 -Wno-pass-failed"
+		AC_COMPILE_IFELSE([AC_LANG_PROGRAM()], [sinkd_cv_cxx_roll=yes], [sinkd_cv_cxx_roll=no])
+		CXXFLAGS=$sinkd_save_CXXFLAGS
+	])
 	AC_LANG_POP([C++])
 	AS_IF([test "$sinkd_cv_cxx" = yes], [
 		have_cxx=yes
 		cxx_why="over a stand-in for a card, by $CXX"
 		STD_CXXFLAGS="-std=gnu++20 -fno-exceptions -fno-rtti -Wall -Wextra -Wno-unknown-pragmas"
+		AS_IF([test "$sinkd_cv_cxx_roll" = yes],
+			[STD_CXXFLAGS="$STD_CXXFLAGS -mllvm -pragma-unroll-threshold=1 -Wno-pass-failed"])
 		AS_IF([test "x$enable_werror" = xyes], [STD_CXXFLAGS="$STD_CXXFLAGS -Werror"])
 	])
 	AC_SUBST([STD_CXXFLAGS])

@@ -78,12 +78,6 @@ static __device__ __forceinline__ void grid_wait()
 #endif
 }
 
-/* Asks the second cache for a line of 128 bytes of the card's memory. */
-static __device__ __forceinline__ void ask_for(const void *line)
-{
-	asm volatile("prefetch.global.L2 [%0];" ::"l"(line));
-}
-
 /* The next kernel may be started now, as far as its grid_wait(). Without it that is so when this one ends. */
 static __device__ __forceinline__ void grid_go()
 {

@@ -267,11 +267,6 @@ static inline void grid_wait()
 	standin::waited_for_grid();
 }
 
-static inline void ask_for(const void *line)
-{
-	(void)line;
-}
-
 static inline void grid_go()
 {
 }
