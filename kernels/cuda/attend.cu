@@ -529,8 +529,10 @@ static void attend_few(struct device *d, const struct attend *op, const struct c
 	const size_t at_once = op->n < most ? op->n : most, blocks = static_cast<size_t>(a.h.kv_heads * c.chunks);
 
 	c.value = static_cast<float *>(scratch(d, SCRATCH_PARTIALS, at_once * bytes));
-	c.stat = reinterpret_cast<float2 *>(c.value + at_once * stats * c.stride);
 	c.count = static_cast<uint32_t *>(scratch(d, SCRATCH_COUNTS, at_once * blocks * sizeof(*c.count)));
+	if (!c.value || !c.count)
+		return;
+	c.stat = reinterpret_cast<float2 *>(c.value + at_once * stats * c.stride);
 	c.first = a.row;
 	c.rows = static_cast<int32_t>(op->n);
 	for (size_t i = 0; i < op->n && !d->failed.code; i += at_once) {
