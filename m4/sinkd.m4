@@ -62,7 +62,7 @@ AC_DEFUN([SINKD_CUDA_FIND], [
 	AS_IF([test "x$with_cuda" = xyes], [sinkd_places=$PATH$PATH_SEPARATOR/usr/local/cuda/bin])
 	AC_PATH_PROG([NVCC], [nvcc], [], [$sinkd_places])
 	AS_IF([test -z "$NVCC"], [AC_MSG_ERROR([--with-cuda: there is no nvcc in $sinkd_places.
-Install the CUDA toolkit (12.8 or later), or name its folder: --with-cuda=DIR.])])
+Install the CUDA toolkit, or name its folder: --with-cuda=DIR.])])
 	CUDA_ARCH_FLAGS=
 	for sinkd_arch in `echo "$with_cuda_arch" | tr ',' ' '`; do
 		AS_CASE([$sinkd_arch], [*@<:@!0-9a-z@:>@*|@<:@!1-9@:>@*],
