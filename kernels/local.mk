@@ -67,7 +67,6 @@ endif
 # For NVIDIA cards. nvcc compiles by a suffix rule of ours and writes no dependencies: all of it depends on all headers.
 cuda_headers = \
 	kernels/cuda/attend_part.h \
-	kernels/cuda/attend_work.h \
 	kernels/cuda/attention.h \
 	kernels/cuda/backend.h \
 	kernels/cuda/cuda.h \

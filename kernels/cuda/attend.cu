@@ -1,30 +1,21 @@
 /*
  * Owns attention of few rows, as a decoding step has them, and the choice between it and attention of many rows.
  *
- * A block takes a stretch of pages of what one row sees, and the query heads that share a KV head; a warp a page at a
- * time. Warps are merged in the block; blocks by the one that ends last, in an order that does not depend on which it
- * is. Stretches are counted from a row's own first page and are as long as the number of its pages says: a row's result
- * has nothing to do with its company.
+ * A block takes a stretch of SPAN pages of what one row sees, and the query heads that share a KV head: four warps a
+ * page, PART tokens a warp. All that a warp needs of its page is asked for at once, so that a block has some 64 KiB
+ * on their way and waits for memory once. Warps are merged in the block; blocks by the one that ends last, in an
+ * order that does not depend on which it is. Stretches are counted from a row's own first page: a row's result has
+ * nothing to do with its company.
  *
- * Rows and tables of pages are there before a step's first kernel, and but for the pages that rows of this step go to,
- * so are keys and values: copies of these begin before the kernels ahead of this one have ended.
- *
- * Sums are in F32; queries and weights are two halves each, which keeps 22 bits of them. Against the definition, scores
- * are off by about 1e-6 of their terms, weights by 2^-22 of the largest.
+ * Everything is in F32. Against the definition, scores are off by the order of their sums, about 1e-6 of their terms,
+ * and weights by power_of_two(), 2^-22.
  */
-#include "attend_work.h"
+#include "attend_part.h"
 
 namespace CUDA_SPACE
 {
 
-/*
- * Warps of a block; blocks that a multiprocessor shall have room for, where heads are small and few; pages of a
- * stretch, of rows that see up to LONG pages and of others.
- */
-enum { WARPS = 4, BLOCKS = 3, LONG = 128, SPAN = 4, SPAN_LONG = 8 };
-
-/* Heads of a group are chunks of so many, in tiles of FOUR. */
-enum { HEADS_MOST = 8, ROWS_MOST = 64, THREADS = int{ WARPS } * int{ WARP } };
+enum { SPAN = 2, THREADS = SPAN * PAGE_TOKENS / PART * WARP, WARPS = THREADS / WARP, HEADS_MOST = 16, ROWS_MOST = 64 };
 
 /* Stretches that a thread asks for at once when it merges them. */
 enum { AHEAD = 8 };
@@ -35,51 +26,34 @@ static const size_t partials_most = static_cast<size_t>(64) << 20;
 /* The operation cut up: partial results of a row and head are [span][stride], with the maximum and the sum of each. */
 struct cut {
 	int32_t group, chunk, chunks; /* heads that share a KV head; of them in a block; blocks for all of them */
-	int32_t rows;		      /* of the operation, which begin at `first` */
-	const struct card_row *first;
 	int32_t spans, stride;
 	float *value;
 	float2 *stat;
 	uint32_t *count; /* [row][blockIdx.y], blocks that have ended; zero again after the last */
 };
 
-/* Shared memory in bytes: a run's queries, [tiles][steps][WARP] of 8; a warp's weights, scales of two pages and ring. */
+/* Shared memory of a block. */
 struct room {
-	size_t q, p, scales, ring;
-	size_t stat, all; /* of a block: float2 [WARPS][heads], maximum and sum; everything */
+	float *q;     /* [SPAN][chunk][stride] */
+	float *part;  /* [WARPS][HEADS][stride] */
+	float *p;     /* [WARPS][HEADS][PART] */
+	float2 *stat; /* [WARPS][HEADS]: maximum and sum */
 };
 
-template <class PART> static __host__ __device__ constexpr struct room room_of(int heads, int steps, int stride)
+static inline __host__ __device__ size_t room_floats(int chunk, int heads, int stride)
 {
-	const size_t ring = static_cast<size_t>(ring_of<PART>()) * CHUNK_WORDS * sizeof(uint4);
-	const size_t part = static_cast<size_t>(heads) * stride * sizeof(float);
-	struct room r = {};
-
-	r.q = static_cast<size_t>(heads / FOUR) * steps * WARP * sizeof(uint2);
-	r.p = static_cast<size_t>(heads) * PAGE_TOKENS * sizeof(float);
-	r.scales = 4 * static_cast<size_t>(PART::SCALES);
-	r.ring = ring > part ? ring : part;
-	r.stat = static_cast<size_t>(WARPS) * heads * sizeof(float2);
-	r.all = RUNS * r.q + WARPS * (r.p + r.scales + r.ring) + r.stat;
-	return r;
+	return static_cast<size_t>(SPAN) * chunk * stride + static_cast<size_t>(WARPS) * heads * (stride + PART + 2);
 }
 
-/* A block's, as it lies there. */
-struct shared {
-	uint8_t *q, *p, *scales, *ring;
-	float2 *stat;
-};
-
-static __device__ __forceinline__ struct shared shared_of(uint8_t *at, const struct room &r)
+static __device__ __forceinline__ struct room room_of(float *shared, int chunk, int heads, int stride)
 {
-	struct shared s;
+	struct room r;
 
-	s.ring = at;
-	s.q = s.ring + WARPS * r.ring;
-	s.p = s.q + RUNS * r.q;
-	s.scales = s.p + WARPS * r.p;
-	s.stat = reinterpret_cast<float2 *>(s.scales + WARPS * r.scales);
-	return s;
+	r.q = shared;
+	r.part = r.q + SPAN * chunk * stride;
+	r.p = r.part + WARPS * heads * stride;
+	r.stat = reinterpret_cast<float2 *>(r.p + WARPS * heads * PART);
+	return r;
 }
 
 /* The heads of a block: the first, and how many. */
@@ -126,114 +100,94 @@ static __device__ __forceinline__ int load_runs(const struct card_row *r, struct
 	return pages;
 }
 
-static inline __host__ __device__ int spans_of(int pages)
+/* The page with number `at` of those that a row sees, and the run that it is of; RUNS when there are not so many. */
+static __device__ __forceinline__ int find_page(const struct attention &a, const struct runs &r, int at, int kv,
+						struct sight *s)
 {
-	const int span = pages > LONG ? SPAN_LONG : SPAN;
+	int found = RUNS;
 
-	return pages > 0 ? (pages + span - 1) / span : 1;
-}
-
-/* The pages of a block: those from first to past-1 of what the row sees. */
-struct stretch {
-	int first, past, spans; /* spans: of the row */
-};
-
-static __device__ __forceinline__ struct stretch stretch_of(int pages)
-{
-	const int span = pages > LONG ? SPAN_LONG : SPAN, first = static_cast<int>(blockIdx.x) * span;
-	struct stretch s;
-
-	s.first = first;
-	s.past = first + span < pages ? first + span : pages;
-	s.spans = spans_of(pages);
-	return s;
-}
-
-/* A page that a lane has found for its warp. */
-struct found {
-	struct sight s;
-	const uint8_t *page;
-	int run;
-};
-
-/* The page with number `at` of those that a row sees; NULL beyond the stretch. */
-static __device__ __forceinline__ struct found find_page(const struct attention &a, const struct runs &r, int at,
-							 const struct stretch &stretch, int kv)
-{
-	struct found f = { { NULL, 0, 0 }, NULL, 0 };
-
-	if (at >= stretch.past)
-		return f;
+	s->keys = s->values = reinterpret_cast<const uint8_t *>(a.qkv); /* anywhere: nothing is read */
+	s->from = s->to = 0;
 #pragma unroll
 	for (int run = 0; run < RUNS; run++) {
 		if (at >= 0 && at < r.pages[run]) {
 			const int64_t page = r.first[run] / PAGE_TOKENS + at;
 			const int64_t from = r.first[run] - page * PAGE_TOKENS, to = from + r.count[run];
 
-			f.run = run;
-			f.page = a.page[r.table[run] + static_cast<int32_t>(page) % r.ring[run]];
-			f.s.keys = head_keys(a, f.page, kv);
-			f.s.from = from > 0 ? static_cast<int>(from) : 0;
-			f.s.to = to < PAGE_TOKENS ? static_cast<int>(to) : PAGE_TOKENS;
+			found = run;
+			s->keys = head_keys(a, a.page[r.table[run] + static_cast<int32_t>(page) % r.ring[run]], kv);
+			s->values = s->keys + values_after(a.h);
+			s->from = from > 0 ? static_cast<int>(from) : 0;
+			s->to = to < PAGE_TOKENS ? static_cast<int>(to) : PAGE_TOKENS;
 		}
 		at -= r.pages[run];
 	}
-	return f;
+	return found;
 }
 
-static __device__ __forceinline__ const uint8_t *pointer_of(const uint8_t *p, int lane)
-{
-	return reinterpret_cast<const uint8_t *>(
-		__shfl_sync(0xffffffffu, static_cast<unsigned long long>(reinterpret_cast<uintptr_t>(p)), lane));
-}
-
-/* The page that lane `lane` has found. */
-static __device__ __forceinline__ struct sight sight_of(const struct found &f, int lane)
-{
-	struct sight s;
-
-	s.keys = pointer_of(f.s.keys, lane);
-	s.from = __shfl_sync(0xffffffffu, f.s.from, lane);
-	s.to = __shfl_sync(0xffffffffu, f.s.to, lane);
-	return s;
-}
-
-/* Whether rows of the operation may go to this page. */
-static __device__ __forceinline__ bool is_written(const struct cut &c, const uint8_t *page, int lane)
-{
-	bool hit = c.rows > ROWS_MOST;
-
-	for (int i = lane; i < c.rows && !hit; i += WARP)
-		hit = c.first[i].goes[0] == page || c.first[i].goes[1] == page;
-	return __any_sync(0xffffffffu, hit);
-}
-
-/* The block's queries as halves, rotated for each run that it sees; zeros for heads and dimensions that are not. */
-static __device__ __forceinline__ void rotate_queries(const struct attention &a, size_t row, const struct runs &r,
-						      const struct stretch &stretch, struct block_heads b, int heads,
-						      int size, uint16_t *q)
+/* The block's queries, rotated for this run, by the threads of a page. */
+static __device__ void rotate_queries(const struct attention &a, size_t row, int run, struct block_heads b, int size,
+				      int stride, float *q)
 {
 	const float *x = a.qkv + row * row_width(a.h) + b.first * size;
-	const int padded = (size + 15) / 16 * 16;
-	int first = 0;
+	const float *angles = a.angles + (row * RUNS + run) * a.h.rotated;
 
-	for (int run = 0; run < RUNS; first += r.pages[run++]) {
-		const float *angles = a.angles + (row * RUNS + run) * a.h.rotated;
+	for (int e = static_cast<int>(threadIdx.x) % (THREADS / SPAN); e < b.count * size; e += THREADS / SPAN) {
+		const int h = e / size, i = e % size;
 
-		if (first >= stretch.past || first + r.pages[run] <= stretch.first)
-			continue;
-#pragma unroll 4
-		for (int e = static_cast<int>(threadIdx.x); e < heads * padded; e += THREADS) {
-			const int h = e / padded, i = e % padded;
-			const float v =
-				h < b.count && i < size ? rotate_one(a.h, x + h * size, angles, i) * a.h.scale : 0;
-			const uint16_t half = half_of_float(v);
-			uint16_t *to = q + (run * heads + h / FOUR * FOUR) * padded * 2 + place_of(h, i);
-
-			to[0] = half;
-			to[16] = half_of_float(v - float_of_half(half));
-		}
+		q[h * stride + i] = rotate_one(a.h, x + h * size, angles, i) * a.h.scale;
 	}
+}
+
+static __device__ __forceinline__ float most_of_warp(float x)
+{
+	for (int mask = 16; mask > 0; mask /= 2)
+		x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, mask));
+	return x;
+}
+
+/* Sums up lanes, of which those that differ in `copy` hold the same. */
+static __device__ __forceinline__ float sum_of_warp(float x, int copy)
+{
+	for (int mask = 16; mask > 0; mask /= 2)
+		if (mask != copy)
+			x += __shfl_xor_sync(0xffffffffu, x, mask);
+	return x;
+}
+
+/* One warp's tokens for up to HEADS queries: maximum, sum and weighted values, to shared memory. */
+template <class PART_OF, int HEADS>
+static __device__ void attend_part(PART_OF &part, const struct sight &s, const float *q, int stride, int left,
+				   const struct room &r)
+{
+	const int lane = static_cast<int>(threadIdx.x) % WARP, warp = static_cast<int>(threadIdx.x) / WARP;
+	const int token = PART_OF::token_of(lane);
+	const bool seen = sees(s, token), first = (lane & PART_OF::COPY) == 0;
+	float *p = r.p + warp * HEADS * PART, score[HEADS];
+
+	if (!sees_any(s, 0, PART)) {
+		if (lane < HEADS)
+			r.stat[warp * HEADS + lane] = make_float2(-INFINITY, 0);
+		return;
+	}
+	if (PART_OF::LATE)
+		part.load_keys(s, lane);
+	part.scores(s, q, stride, left, lane, score);
+	if (PART_OF::LATE)
+		part.load_values(s, lane);
+#pragma unroll
+	for (int h = 0; h < HEADS; h++) {
+		const float most = most_of_warp(seen ? score[h] : -INFINITY);
+		const float weight = seen ? power_of_two(score[h] - most) : 0;
+		const float sum = sum_of_warp(weight, PART_OF::COPY);
+
+		if (first)
+			p[h * PART + token] = weight;
+		if (lane == 0)
+			r.stat[warp * HEADS + h] = make_float2(most, sum);
+	}
+	__syncwarp();
+	part.weigh(s, p, left, lane, r.part + warp * HEADS * stride, stride);
 }
 
 /* The result of four dimensions from their sums: divided by the sum of all weights, the sink's among them. */
@@ -267,12 +221,12 @@ static __device__ __forceinline__ void add_scaled(float4 *to, float4 v, float w)
 
 /* Merges the warps of the block, in their order: to y when this is all that the row sees, else to the partials. */
 template <int HEADS>
-static __device__ void merge_warps(const struct attention &a, const struct cut &c, size_t row, struct block_heads b,
-				   bool alone, const struct shared &r, size_t ring)
+static __device__ void merge_warps(const struct attention &a, const struct cut &c, size_t row, int head, int left,
+				   bool alone, const struct room &r)
 {
 	const int columns = c.stride / 4;
 
-	for (int e = static_cast<int>(threadIdx.x); e < b.count * columns; e += THREADS) {
+	for (int e = static_cast<int>(threadIdx.x); e < (left < HEADS ? left : HEADS) * columns; e += THREADS) {
 		const int h = e / columns, i = e % columns * 4;
 		float most = -INFINITY, sum = 0;
 		float4 v = make_float4(0, 0, 0, 0);
@@ -288,16 +242,15 @@ static __device__ void merge_warps(const struct attention &a, const struct cut &
 				const float factor = power_of_two(stat.x - most);
 
 				sum = fmaf(stat.y, factor, sum);
-				add_scaled(
-					&v,
-					four_of(reinterpret_cast<const float *>(r.ring + w * ring) + h * c.stride + i),
-					factor);
+				add_scaled(&v,
+					   *reinterpret_cast<const float4 *>(r.part + (w * HEADS + h) * c.stride + i),
+					   factor);
 			}
 		}
 		if (alone) {
-			finish(a, row, b.first + h, i, v, most, sum);
+			finish(a, row, head + h, i, v, most, sum);
 		} else {
-			const size_t at = (row * a.h.heads + b.first + h) * c.spans + blockIdx.x;
+			const size_t at = (row * a.h.heads + head + h) * c.spans + blockIdx.x;
 
 			*reinterpret_cast<float4 *>(c.value + at * c.stride + i) = v;
 			if (i == 0)
@@ -393,116 +346,92 @@ static __device__ bool ends_last(uint32_t *count, int spans)
 	return last;
 }
 
-/* Asks for what the warp's first page has and the ring has no room for, or all of it where copies may not begin yet. */
-template <class PART>
-static __device__ __forceinline__ void ask_page(const struct sight &s, const struct card_heads &h, bool late, int lane)
-{
-	const int bytes = s.to > s.from ? static_cast<int>(h.head_bytes) : 0;
-
-	for (int i = lane * 128; i < bytes; i += WARP * 128) {
-		if (late || PART::KEYS > ring_of<PART>())
-			ask_for(s.keys + i);
-		if (late || PART::CHUNKS > ring_of<PART>())
-			ask_for(s.keys + values_after(h) + i);
-	}
-}
-
-template <class PART, int TILES>
-static __global__ void __launch_bounds__(THREADS, TILES > 1 || PART::HEAD > 128 ? 2 : BLOCKS)
+template <class PART_OF, int HEADS>
+static __global__ void __launch_bounds__(THREADS, PART_OF::BLOCKS)
 	few_kernel(const struct attention a, const struct cut c)
 {
-	enum { HEADS = TILES * FOUR };
-	SHARED_DYNAMIC(uint8_t, memory);
-	const int size = PART::HEAD > 0 ? static_cast<int>(PART::HEAD) : a.h.size, steps = (size + 15) / 16;
-	const struct room room = room_of<PART>(HEADS, steps, c.stride);
-	const struct shared r = shared_of(memory, room);
+	SHARED_DYNAMIC(float, shared);
+	const struct room r = room_of(shared, c.chunk, HEADS, c.stride);
 	const struct block_heads b = heads_of(c);
 	const int warp = static_cast<int>(threadIdx.x) / WARP, lane = static_cast<int>(threadIdx.x) % WARP;
+	const int page = warp / (WARPS / SPAN);
 	const size_t row = blockIdx.z;
-	struct worker<PART, TILES> w = {
-	};
-	struct stretch stretch;
-	struct found f;
+	const int size = PART_OF::HEAD > 0 ? static_cast<int>(PART_OF::HEAD) : a.h.size;
+	float *q = r.q + page * c.chunk * c.stride;
+	int pages, spans, run;
+	struct sight s;
 	struct runs runs;
-	bool late;
+	PART_OF part;
 
-	grid_go();
-	stretch = stretch_of(load_runs(&a.row[row], &runs));
-	f = find_page(a, runs, stretch.first + warp + lane * WARPS, stretch, b.kv);
-	w.lane = lane;
-	w.size = size;
-	w.after = values_after(a.h);
-	w.ring = reinterpret_cast<uint4 *>(r.ring + warp * room.ring);
-	w.scales = r.scales + warp * room.scales;
-	w.p = reinterpret_cast<float *>(r.p + warp * room.p);
-	w.now = sight_of(f, 0);
-	late = is_written(c, pointer_of(f.page, 0), lane);
-	if (!late)
-		w.begin();
-	ask_page<PART>(w.now, a.h, late, lane);
 	grid_wait();
-	if (static_cast<int>(blockIdx.x) >= stretch.spans)
+	grid_go();
+	pages = load_runs(&a.row[row], &runs);
+	spans = pages > 0 ? (pages + SPAN - 1) / SPAN : 1;
+	if (static_cast<int>(blockIdx.x) >= spans)
 		return;
-	if (late)
-		w.begin();
-	rotate_queries(a, row, runs, stretch, b, HEADS, size, reinterpret_cast<uint16_t *>(r.q));
-	__syncthreads();
-#pragma unroll
-	for (int t = 0; t < TILES; t++)
-		w.most[t] = -INFINITY;
-	for (; w.now.to > w.now.from; w.at++, w.now = w.next) {
-		w.next = sight_of(f, w.at + 1);
-		w.page(r.q + __shfl_sync(0xffffffffu, f.run, w.at) * room.q);
+	run = find_page(a, runs, static_cast<int>(blockIdx.x) * SPAN + page, b.kv, &s);
+	s.first = warp % (WARPS / SPAN) * PART;
+	part.size = size;
+	if (!PART_OF::LATE) {
+		part.load_keys(s, lane);
+		part.load_values(s, lane);
 	}
-	copy_wait<0>();
-	w.leave(r.stat + warp * HEADS, c.stride);
+	if (run < RUNS)
+		rotate_queries(a, row, run, b, size, c.stride, q);
 	__syncthreads();
-	merge_warps<HEADS>(a, c, row, b, stretch.spans == 1, r, room.ring);
-	if (stretch.spans > 1 && ends_last(c.count + row * gridDim.y + blockIdx.y, stretch.spans))
-		merge_spans(a, c, row, b, stretch.spans, reinterpret_cast<struct merged *>(memory));
+	for (int h = 0; h < (HEADS == 1 ? 1 : b.count); h += HEADS) {
+		const int left = HEADS == 1 ? 1 : b.count - h;
+
+		attend_part<PART_OF, HEADS>(part, s, q + h * c.stride, c.stride, left, r);
+		__syncthreads();
+		merge_warps<HEADS>(a, c, row, b.first + h, left, spans == 1, r);
+		__syncthreads();
+	}
+	if (spans > 1 && ends_last(c.count + row * gridDim.y + blockIdx.y, spans))
+		merge_spans(a, c, row, b, spans, reinterpret_cast<struct merged *>(shared));
 }
 
-template <class PART, int TILES>
+template <class PART_OF, int HEADS>
 static void launch_few(struct device *d, const struct attention &a, const struct cut &c, size_t n)
 {
 	const dim3 grid(static_cast<unsigned>(c.spans), static_cast<unsigned>(a.h.kv_heads * c.chunks),
 			static_cast<unsigned>(n));
-	const size_t room = room_of<PART>(TILES * FOUR, (a.h.size + 15) / 16, c.stride).all;
+	const size_t room = room_floats(c.chunk, HEADS, c.stride) * sizeof(float);
 	const size_t merging = THREADS * sizeof(struct merged), shared = room > merging ? room : merging;
 
-	ask_shared(d, few_kernel<PART, TILES>, shared);
-	ok(d, LAUNCH((few_kernel<PART, TILES>), grid, THREADS, shared, d->stream, a, c), "attention");
+	ask_shared(d, few_kernel<PART_OF, HEADS>, shared);
+	ok(d, LAUNCH((few_kernel<PART_OF, HEADS>), grid, THREADS, shared, d->stream, a, c), "attention");
 }
 
-template <int TILES>
+template <int HEADS>
 static void launch_for(struct device *d, enum dtype type, const struct attention &a, const struct cut &c, size_t n)
 {
 	const int size = a.h.size;
 
 	if (type == DTYPE_F16 && size == 64)
-		launch_few<part_halves<64>, TILES>(d, a, c, n);
+		launch_few<part_halves<64, HEADS>, HEADS>(d, a, c, n);
 	else if (type == DTYPE_F16 && size == 80)
-		launch_few<part_halves<80>, TILES>(d, a, c, n);
+		launch_few<part_halves<80, HEADS>, HEADS>(d, a, c, n);
 	else if (type == DTYPE_F16 && size == 96)
-		launch_few<part_halves<96>, TILES>(d, a, c, n);
+		launch_few<part_halves<96, HEADS>, HEADS>(d, a, c, n);
 	else if (type == DTYPE_F16 && size == 128)
-		launch_few<part_halves<128>, TILES>(d, a, c, n);
+		launch_few<part_halves<128, HEADS>, HEADS>(d, a, c, n);
 	else if (type == DTYPE_F16 && size == 256)
-		launch_few<part_halves<256>, TILES>(d, a, c, n);
+		launch_few<part_halves<256, HEADS>, HEADS>(d, a, c, n);
 	else if (type == DTYPE_Q8_0 && size == 64)
-		launch_few<part_bytes<64>, TILES>(d, a, c, n);
+		launch_few<part_bytes<64, HEADS>, HEADS>(d, a, c, n);
 	else if (type == DTYPE_Q8_0 && size == 96)
-		launch_few<part_bytes<96>, TILES>(d, a, c, n);
+		launch_few<part_bytes<96, HEADS>, HEADS>(d, a, c, n);
 	else if (type == DTYPE_Q8_0 && size == 128)
-		launch_few<part_bytes<128>, TILES>(d, a, c, n);
+		launch_few<part_bytes<128, HEADS>, HEADS>(d, a, c, n);
 	else if (type == DTYPE_Q8_0 && size == 256)
-		launch_few<part_bytes<256>, TILES>(d, a, c, n);
+		launch_few<part_bytes<256, HEADS>, HEADS>(d, a, c, n);
 	else if (type == DTYPE_Q8_0)
-		launch_few<part_plain<DTYPE_Q8_0>, TILES>(d, a, c, n);
+		launch_few<part_plain<DTYPE_Q8_0, HEADS>, HEADS>(d, a, c, n);
 	else if (type == DTYPE_F16)
-		launch_few<part_plain<DTYPE_F16>, TILES>(d, a, c, n);
+		launch_few<part_plain<DTYPE_F16, HEADS>, HEADS>(d, a, c, n);
 	else
-		launch_few<part_plain<DTYPE_F32>, TILES>(d, a, c, n);
+		launch_few<part_plain<DTYPE_F32, HEADS>, HEADS>(d, a, c, n);
 }
 
 static struct cut cut_of(const struct head_shape *h, int32_t pages_most)
@@ -512,9 +441,7 @@ static struct cut cut_of(const struct head_shape *h, int32_t pages_most)
 	c.group = static_cast<int32_t>(h->heads / h->kv_heads);
 	c.chunk = c.group < HEADS_MOST ? c.group : HEADS_MOST;
 	c.chunks = (c.group + c.chunk - 1) / c.chunk;
-	c.spans = spans_of(pages_most < LONG ? pages_most : int32_t{ LONG });
-	if (spans_of(pages_most) > c.spans)
-		c.spans = spans_of(pages_most);
+	c.spans = pages_most > SPAN ? (pages_most + SPAN - 1) / SPAN : 1;
 	c.stride = static_cast<int32_t>((h->head_size + 3) / 4 * 4);
 	return c;
 }
@@ -533,15 +460,13 @@ static void attend_few(struct device *d, const struct attend *op, const struct c
 	if (!c.value || !c.count)
 		return;
 	c.stat = reinterpret_cast<float2 *>(c.value + at_once * stats * c.stride);
-	c.first = a.row;
-	c.rows = static_cast<int32_t>(op->n);
 	for (size_t i = 0; i < op->n && !d->failed.code; i += at_once) {
 		const size_t n = op->n - i < at_once ? op->n - i : at_once;
 
-		if (c.chunk <= FOUR)
+		if (c.group == 1)
 			launch_for<1>(d, op->pages->type, a, c, n);
 		else
-			launch_for<2>(d, op->pages->type, a, c, n);
+			launch_for<4>(d, op->pages->type, a, c, n);
 		a.row += n;
 		a.qkv += n * (op->shape->heads + 2 * op->shape->kv_heads) * op->shape->head_size;
 		a.angles += n * RUNS * op->shape->rotated;

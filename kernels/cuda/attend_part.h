@@ -1,17 +1,17 @@
 /*
- * How a warp multiplies queries with the keys of a page and weights with its values, from each type of page. For
- * attend.cu alone.
+ * How a warp reads its part of a page for attention of few rows: PART tokens, their keys and values, from each type
+ * of page. For attend.cu alone.
  *
- * Both are products on tensor cores, m16n8k16: keys (or values, turned) are the left side, and the eight columns of the
- * right are four heads' queries (or weights), each as a half and the half that is left of it, which loses 2^-22. Which
- * token or dimension a row of a product is, and in which order they are summed up, is free: so a lane loads 16 bytes of
- * a few dimensions each, and puts pairs of halves together by itself. Nothing is turned around in shared memory.
+ * A part has load_keys() and load_values(), which ask for all that is seen at once; scores(), the products of a few
+ * queries with the keys, of which each lane keeps that of one token; and weigh(), the values times what the scores
+ * became. What a row does not see may be anything, also NaN: it is not read, or selected away.
  *
- * Lane 4g + j has eight tokens of a page, token_of(lane, 0..7), and their scores with head j; of values eight
- * dimensions of each 64, dim_of(lane, 0..7), for head j. A page is read in CHUNKS of four times 16 bytes a lane: KEYS
- * of keys, in ascending order, then those of values. A lane copies what it will read itself, so that it has to wait for
- * nobody; only scales are shared. What a row does not see may be anything, also NaN: values are not copied, and scores
- * selected away.
+ * Lanes that differ in COPY have the same score. Where LATE, registers do not hold both: keys are asked for with each
+ * few queries, values after their scores. HEAD is the size of heads, 0 for any; BLOCKS how many blocks a
+ * multiprocessor shall have room for.
+ *
+ * hold() says that the numbers are in registers as they were loaded: else the compiler would widen them once for all
+ * queries, which takes twice the registers.
  */
 #ifndef CUDA_ATTEND_PART_H
 #define CUDA_ATTEND_PART_H
@@ -21,307 +21,348 @@
 namespace CUDA_SPACE
 {
 
-/* Heads of a product; those of its dimensions that a lane has (tokens, for scores); tokens or dimensions at a time. */
-enum { FOUR = 4, EIGHT = 8, UNIT = 64, CHUNK_WORDS = 4 * WARP };
+enum { PART = 16 };
 
-/* A page as a row sees it: tokens from .. to-1. The values lie `after` bytes behind the keys. */
+/* What a warp is about: tokens first .. first+PART-1 of a page, of which those in from .. to-1 are seen. */
 struct sight {
-	const uint8_t *keys;
-	int from, to;
+	const uint8_t *keys, *values;
+	int first, from, to;
 };
 
 static __device__ __forceinline__ bool sees(const struct sight &s, int token)
 {
-	return token >= s.from && token < s.to;
+	return s.first + token >= s.from && s.first + token < s.to;
 }
 
 static __device__ __forceinline__ bool sees_any(const struct sight &s, int token, int n)
 {
-	return token + n > s.from && token < s.to;
+	return s.first + token + n > s.from && s.first + token < s.to;
 }
 
-static __device__ __forceinline__ uint32_t word_of(const uint4 &v, int i)
+static __device__ __forceinline__ void hold(uint4 &v)
 {
-	return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
+	asm volatile("" : "+r"(v.x), "+r"(v.y), "+r"(v.z), "+r"(v.w));
 }
 
-/* Four numbers as halves, or what these leave of them. */
-static __device__ __forceinline__ uint2 halves_of(float4 v, bool rest)
+/* Sums v over pairs of lanes that differ in `bit`; the lane with the bit keeps the upper half of the numbers. */
+template <int N> static __device__ __forceinline__ void fold(float *v, int lane, int bit)
 {
-	uint2 h = make_uint2(halves_of_floats(v.x, v.y), halves_of_floats(v.z, v.w));
-	const float2 a = floats_of_halves(h.x), b = floats_of_halves(h.y);
-	const uint2 less = make_uint2(halves_of_floats(v.x - a.x, v.y - a.y), halves_of_floats(v.z - b.x, v.w - b.y));
+#pragma unroll
+	for (int i = 0; i < N / 2; i++) {
+		const float keep = lane & bit ? v[i + N / 2] : v[i], send = lane & bit ? v[i] : v[i + N / 2];
 
-	return rest ? less : h;
+		v[i] = keep + __shfl_xor_sync(0xffffffffu, send, bit);
+	}
 }
 
-static __device__ __forceinline__ void product(float c[4], const uint32_t a[4], uint2 right)
+static constexpr int lanes_for(int columns)
 {
-	const uint32_t b[2] = { right.x, right.y };
-
-	mma_halves(c, a, b);
+	return columns <= 8 ? 8 : columns <= 16 ? 16 : 32;
 }
-
-/* Where the halves of dimension i of a head's query lie: [step][lane][4], the rest 16 further. */
-static __device__ __forceinline__ int place_of(int head, int i)
-{
-	return (i / 16 * WARP + head % FOUR * 8 + i % 16 / 4) * 4 + i % 4;
-}
-
-static __device__ __forceinline__ float4 four_of(const float *p)
-{
-	return *reinterpret_cast<const float4 *>(p);
-}
-
-/* What a warp has of its page in shared memory. */
-struct shelf {
-	const uint2 *q;	       /* [TILES][STEPS][WARP] */
-	const float *p;	       /* [TILES * FOUR][PAGE_TOKENS], weights */
-	const uint8_t *scales; /* of the keys, then of the values */
-};
 
 /* Pages of halves. 16 bytes of keys are eight tokens of a dimension, of values eight dimensions of a token. */
-template <int SIZE> struct part_halves {
-	enum { HEAD = SIZE, STEPS = SIZE / 16, UNITS = (SIZE + UNIT - 1) / UNIT, SCALES = 0 };
-	enum { KEYS = STEPS, CHUNKS = KEYS + 4 * UNITS, PLAIN = 0 };
+template <int SIZE, int HEADS> struct part_halves {
+	enum { COPY = 2, LATE = SIZE > 128, HEAD = SIZE, BLOCKS = HEADS > 1 || SIZE > 64 ? 2 : 3 };
+	enum { LANES = lanes_for(SIZE / 8), GROUPS = WARP / LANES, KEYS = SIZE / 16, VALUES = PART / GROUPS };
+	uint4 key[KEYS], value[VALUES];
+	int size;
 
-	static __device__ __forceinline__ int token_of(int lane, int i)
+	static __device__ int token_of(int lane)
 	{
-		return lane / 4 * 8 + i;
+		return (lane & 1) * 8 + (lane >> 4 & 1) * 4 + (lane >> 3 & 1) * 2 + (lane >> 2 & 1);
 	}
 
-	static __device__ __forceinline__ int dim_of(int lane, int i)
+	__device__ __forceinline__ void load_keys(const struct sight &s, int lane)
 	{
-		return lane / 4 * 8 + i;
+		const uint8_t *k = s.keys + ((lane / 2) * PAGE_TOKENS + s.first + (lane & 1) * 8) * 2;
+		const bool some = sees_any(s, (lane & 1) * 8, 8);
+
+#pragma unroll
+		for (int i = 0; i < KEYS; i++)
+			key[i] = load16_if(some, k + i * 16 * PAGE_TOKENS * 2);
 	}
 
-	static __device__ __forceinline__ void ask(const struct sight &s, size_t after, int chunk, int lane, uint4 *to,
-						   uint8_t *)
+	__device__ __forceinline__ void load_values(const struct sight &s, int lane)
 	{
-		const int eight = lane / 4 * 8, unit = (chunk - KEYS) / 4;
-		const int first = lane % 4 * 4 + (chunk < KEYS ? chunk : (chunk - KEYS) % 4) * 16;
+		const int column = lane % LANES;
+
+#pragma unroll
+		for (int i = 0; i < VALUES; i++) {
+			const int token = i * GROUPS + lane / LANES;
+
+			value[i] = load16_if(column < SIZE / 8 && sees(s, token),
+					     s.values + ((s.first + token) * SIZE + column * 8) * 2);
+		}
+	}
+
+	static __device__ __forceinline__ void widen(const uint4 &from, float to[8])
+	{
+		const uint32_t word[4] = { from.x, from.y, from.z, from.w };
 
 #pragma unroll
 		for (int i = 0; i < 4; i++) {
-			const int dim = unit * UNIT + eight;
+			const float2 f = floats_of_halves(word[i]);
 
-			if (chunk < KEYS)
-				copy_if(sees_any(s, eight, 8), to + i * WARP,
-					s.keys + ((first + i) * PAGE_TOKENS + eight) * 2);
-			else
-				copy_if(dim < SIZE && sees(s, first + i), to + i * WARP,
-					s.keys + after + ((first + i) * SIZE + dim) * 2);
+			to[2 * i] = f.x;
+			to[2 * i + 1] = f.y;
 		}
 	}
 
-	/* Rows 2m and 2m+1 of a lane's eight. */
-	static __device__ __forceinline__ void left_of(const uint4 v[4], int m, uint32_t a[4])
+	/* The score of token_of(lane) with each query. */
+	__device__ __forceinline__ void scores(const struct sight &, const float *q, int stride, int left, int lane,
+					       float *score)
 	{
-		a[0] = __byte_perm(word_of(v[0], m), word_of(v[1], m), 0x5410);
-		a[1] = __byte_perm(word_of(v[0], m), word_of(v[1], m), 0x7632);
-		a[2] = __byte_perm(word_of(v[2], m), word_of(v[3], m), 0x5410);
-		a[3] = __byte_perm(word_of(v[2], m), word_of(v[3], m), 0x7632);
-	}
+		float sum[HEADS][8] = {}, k[8];
 
-	template <int TILES>
-	static __device__ __forceinline__ void score(const uint4 v[4], int chunk, const struct shelf &s, int lane,
-						     float c[TILES][4][4], float[TILES][EIGHT])
-	{
 #pragma unroll
-		for (int m = 0; m < 4; m++) {
-			uint32_t a[4];
+		for (int i = 0; i < KEYS; i++) {
+			hold(key[i]);
+			widen(key[i], k);
+#pragma unroll
+			for (int h = 0; h < HEADS; h++) {
+				const float x = h < left ? q[h * stride + i * 16 + lane / 2] : 0;
 
-			left_of(v, m, a);
 #pragma unroll
-			for (int t = 0; t < TILES; t++)
-				product(c[t][m], a, s.q[(t * STEPS + chunk) * WARP + lane]);
+				for (int t = 0; t < 8; t++)
+					sum[h][t] = fmaf(x, k[t], sum[h][t]);
+			}
+		}
+#pragma unroll
+		for (int h = 0; h < HEADS; h++) {
+			fold<8>(sum[h], lane, 16);
+			fold<4>(sum[h], lane, 8);
+			fold<2>(sum[h], lane, 4);
+			score[h] = sum[h][0] + __shfl_xor_sync(0xffffffffu, sum[h][0], COPY);
 		}
 	}
 
-	template <int TILES>
-	static __device__ __forceinline__ void weigh(const uint4 v[4], int chunk, const struct sight &,
-						     const struct shelf &s, int lane, float c[TILES][4][4])
+	/* The sum of all values times p[head][PART], to `to`, [head][stride]. */
+	__device__ __forceinline__ void weigh(const struct sight &, const float *p, int left, int lane, float *to,
+					      int stride)
 	{
-		uint2 right[TILES];
+		float sum[HEADS][8] = {}, v[8];
+		const int column = lane % LANES;
+		int at = column * 8;
 
 #pragma unroll
-		for (int t = 0; t < TILES; t++)
-			right[t] = halves_of(
-				four_of(s.p + (t * FOUR + lane / 8) * PAGE_TOKENS + chunk % 4 * 16 + lane % 4 * 4),
-				lane & 4);
+		for (int i = 0; i < VALUES; i++) {
+			hold(value[i]);
+			widen(value[i], v);
 #pragma unroll
-		for (int m = 0; m < 4; m++) {
-			uint32_t a[4];
+			for (int h = 0; h < HEADS; h++) {
+				const float w = h < left ? p[h * PART + i * GROUPS + lane / LANES] : 0;
 
-			left_of(v, m, a);
 #pragma unroll
-			for (int t = 0; t < TILES; t++)
-				product(c[t][m], a, right[t]);
+				for (int c = 0; c < 8; c++)
+					sum[h][c] = fmaf(w, v[c], sum[h][c]);
+			}
 		}
-	}
-
-	/* Whether the products of a unit's values are complete with this chunk, counted from the first of values. */
-	static __device__ __forceinline__ bool ends(int chunk)
-	{
-		return chunk % 4 == 3;
-	}
-
-	static __device__ __forceinline__ int unit_of(int chunk)
-	{
-		return chunk / 4;
+#pragma unroll
+		for (int h = 0; h < HEADS; h++) {
+			if (GROUPS > 1)
+				fold<8>(sum[h], lane, 16);
+			if (GROUPS > 2)
+				fold<4>(sum[h], lane, 8);
+		}
+		at += GROUPS > 1 && lane & 16 ? 4 : 0;
+		at += GROUPS > 2 && lane & 8 ? 2 : 0;
+		for (int h = 0; h < HEADS && h < left && column < SIZE / 8; h++)
+#pragma unroll
+			for (int c = 0; c < 8 / GROUPS; c += 2)
+				*reinterpret_cast<float2 *>(to + h * stride + at + c) =
+					make_float2(sum[h][c], sum[h][c + 1]);
 	}
 };
 
-/*
- * Pages in 8 bits. 16 bytes of keys are four dimensions of four tokens, of values four tokens of four dimensions; four
- * of them are two times 16 of the one and two times 32 of the other. Whole numbers are exact as halves. Scales of keys
- * go to the sums over their 32 dimensions, those of values to the weights.
- */
-template <int SIZE> struct part_bytes {
-	enum { HEAD = SIZE, STEPS = SIZE / 16, UNITS = (SIZE + UNIT - 1) / UNIT, PLAIN = 0 };
-	enum { KEYS = SIZE / 32, CHUNKS = KEYS + 2 * UNITS, SCALES = SIZE * 4 };
+/* Pages in 8 bits. 16 bytes of keys are four tokens of four dimensions, of values four dimensions of four tokens. */
+template <int SIZE, int HEADS> struct part_bytes {
+	enum {
+		COPY = 4,
+		LATE = SIZE > 128,
+		HEAD = SIZE,
+		BLOCKS = HEADS > 1 || SIZE > 128 ? 2 : 3,
+		LANES = lanes_for(SIZE / 4),
+		GROUPS = WARP / LANES,
+		WIDE = (SIZE / 4 + WARP - 1) / WARP,
+		KEYS = SIZE / 32,
+		VALUES = PART / 4 / GROUPS
+	};
+	uint4 key[KEYS], value[VALUES][WIDE];
+	uint2 key_scale[KEYS], value_scale[VALUES][WIDE];
+	int size;
 
-	static __device__ __forceinline__ int token_of(int lane, int i)
+	static __device__ int token_of(int lane)
 	{
-		return lane / 4 * 4 + i % 4 + i / 4 * 32;
+		return (lane & 3) * 4 + (lane >> 4 & 1) * 2 + (lane >> 3 & 1);
 	}
 
-	static __device__ __forceinline__ int dim_of(int lane, int i)
+	static __device__ __forceinline__ const uint8_t *scale_at(const uint8_t *head, int block, int token)
 	{
-		return token_of(lane, i);
+		return head + (block * PAGE_TOKENS + token) * 2;
 	}
 
-	static __device__ __forceinline__ void ask(const struct sight &s, size_t after, int chunk, int lane, uint4 *to,
-						   uint8_t *scales)
+	__device__ __forceinline__ void load_keys(const struct sight &s, int lane)
 	{
-		const bool key = chunk < KEYS;
-		const int c = key ? chunk : chunk - KEYS;
-		const uint8_t *from = s.keys + (key ? 0 : after);
+		const int token = s.first + (lane & 3) * 4;
+		const uint8_t *k = s.keys + SIZE * 4 + (lane / 4 * PAGE_TOKENS + token) * 4;
+		const bool some = sees_any(s, (lane & 3) * 4, 4);
 
-		if (c == 0)
-			for (int i = lane; i < SCALES / 16; i += WARP)
-				copy_begin(scales + (key ? 0 : SCALES) + i * 16, from + i * 16);
 #pragma unroll
-		for (int i = 0; i < 4; i++) {
-			const int four = lane / 4 * 4 + i % 2 * 32;
-			const int quad = (key ? c : c % 2) * 8 + i / 2 * 4 + lane % 4, dim = c / 2 * UNIT + four;
-
-			if (key)
-				copy_if(sees_any(s, four, 4), to + i * WARP,
-					from + SCALES + (quad * PAGE_TOKENS + four) * 4);
-			else
-				copy_if(dim < SIZE && sees_any(s, quad * 4, 4), to + i * WARP,
-					from + SCALES + (quad * SIZE + dim) * 4);
+		for (int i = 0; i < KEYS; i++) {
+			key[i] = load16_if(some, k + i * 8 * PAGE_TOKENS * 4);
+			key_scale[i] = load8_if(some, scale_at(s.keys, i, token));
 		}
 	}
 
-	static __device__ __forceinline__ void widen(uint32_t word, uint32_t *low, uint32_t *high)
+	__device__ __forceinline__ void load_values(const struct sight &s, int lane)
 	{
-		const uint32_t x = word ^ 0x80808080u;
+		const int column = lane % LANES;
 
-		*low = halves_less(__byte_perm(x, 0x64646464u, 0x4140), 0x64806480u);
-		*high = halves_less(__byte_perm(x, 0x64646464u, 0x4342), 0x64806480u);
-	}
-
-	static __device__ __forceinline__ void left_of(const uint4 v[4], int step, int m, uint32_t a[4])
-	{
-		widen(word_of(v[step * 2 + m / 2], m % 2 * 2), &a[0], &a[2]);
-		widen(word_of(v[step * 2 + m / 2], m % 2 * 2 + 1), &a[1], &a[3]);
-	}
-
-	static __device__ __forceinline__ float4 scales_of(const uint8_t *scales, int block, int token)
-	{
-		const uint2 h = *reinterpret_cast<const uint2 *>(scales + (block * PAGE_TOKENS + token) * 2);
-		const float2 a = floats_of_halves(h.x), b = floats_of_halves(h.y);
-
-		return make_float4(a.x, a.y, b.x, b.y);
-	}
-
-	template <int TILES>
-	static __device__ __forceinline__ void score(const uint4 v[4], int chunk, const struct shelf &s, int lane,
-						     float[TILES][4][4], float sum[TILES][EIGHT])
-	{
 #pragma unroll
-		for (int m = 0; m < 4; m++) {
-			const float4 scale = scales_of(s.scales, chunk, lane / 4 * 4 + m / 2 * 32);
-			const float one = m % 2 ? scale.z : scale.x, two = m % 2 ? scale.w : scale.y;
-			uint32_t a[2][4];
+		for (int i = 0; i < VALUES; i++) {
+			const int four = i * GROUPS + lane / LANES;
+			const bool any = column < SIZE / 4 && sees_any(s, four * 4, 4);
 
-			left_of(v, 0, m, a[0]);
-			left_of(v, 1, m, a[1]);
 #pragma unroll
-			for (int t = 0; t < TILES; t++) {
-				float c[4] = {};
+			for (int w = 0; w < WIDE; w++) {
+				const int dim = (column + w * WARP) * 4;
 
-				product(c, a[0], s.q[(t * STEPS + chunk * 2) * WARP + lane]);
-				product(c, a[1], s.q[(t * STEPS + chunk * 2 + 1) * WARP + lane]);
-				sum[t][2 * m] = fmaf(c[0] + c[1], one, sum[t][2 * m]);
-				sum[t][2 * m + 1] = fmaf(c[2] + c[3], two, sum[t][2 * m + 1]);
+				value[i][w] =
+					load16_if(any, s.values + SIZE * 4 + ((s.first / 4 + four) * SIZE + dim) * 4);
+				value_scale[i][w] = load8_if(any, scale_at(s.values, dim / BLOCK, s.first + four * 4));
 			}
 		}
 	}
 
-	/* Four weights with the scales of their values; what is not seen has any scale. */
-	static __device__ __forceinline__ uint2 scaled(const struct sight &s, float4 p, float4 scale, int token,
-						       bool rest)
+	static __device__ __forceinline__ void widen(const uint2 &from, float to[4])
 	{
-		return halves_of(make_float4(sees(s, token) ? p.x * scale.x : 0, sees(s, token + 1) ? p.y * scale.y : 0,
-					     sees(s, token + 2) ? p.z * scale.z : 0,
-					     sees(s, token + 3) ? p.w * scale.w : 0),
-				 rest);
+		const float2 low = floats_of_halves(from.x), high = floats_of_halves(from.y);
+
+		to[0] = low.x;
+		to[1] = low.y;
+		to[2] = high.x;
+		to[3] = high.y;
 	}
 
-	template <int TILES>
-	static __device__ __forceinline__ void weigh(const uint4 v[4], int chunk, const struct sight &seen,
-						     const struct shelf &s, int lane, float c[TILES][4][4])
+	__device__ __forceinline__ void scores(const struct sight &, const float *q, int stride, int left, int lane,
+					       float *score)
 	{
-#pragma unroll
-		for (int i = 0; i < 4; i++) {
-			const int token = (chunk % 2 * 8 + i / 2 * 4 + lane % 4) * 4, block = chunk / 2 * 2 + i % 2;
-			uint32_t a[2][4];
+		float sum[HEADS][4] = {}, scale[4], k[4];
 
-			if (block * BLOCK >= SIZE)
-				continue;
-			left_of(v, i / 2, i % 2 * 2, a[0]);
-			left_of(v, i / 2, i % 2 * 2 + 1, a[1]);
 #pragma unroll
-			for (int t = 0; t < TILES; t++) {
-				const uint2 right =
-					scaled(seen, four_of(s.p + (t * FOUR + lane / 8) * PAGE_TOKENS + token),
-					       scales_of(s.scales + SCALES, block, token), token, lane & 4);
+		for (int i = 0; i < KEYS; i++) {
+			hold(key[i]);
 
-				product(c[t][i % 2 * 2], a[0], right);
-				product(c[t][i % 2 * 2 + 1], a[1], right);
+			const uint32_t word[4] = { key[i].x, key[i].y, key[i].z, key[i].w };
+
+			widen(key_scale[i], scale);
+#pragma unroll
+			for (int t = 0; t < 4; t++) {
+				floats_of_bytes(word[t], k);
+#pragma unroll
+				for (int h = 0; h < HEADS; h++) {
+					const float4 x = h < left ? *reinterpret_cast<const float4 *>(
+									    q + h * stride + (i * 8 + lane / 4) * 4)
+								  : make_float4(0, 0, 0, 0);
+
+					sum[h][t] = fmaf(scale[t],
+							 fmaf(x.w, k[3], fmaf(x.z, k[2], fmaf(x.y, k[1], x.x * k[0]))),
+							 sum[h][t]);
+				}
 			}
+		}
+#pragma unroll
+		for (int h = 0; h < HEADS; h++) {
+			fold<4>(sum[h], lane, 16);
+			fold<2>(sum[h], lane, 8);
+			score[h] = sum[h][0] + __shfl_xor_sync(0xffffffffu, sum[h][0], COPY);
 		}
 	}
 
-	static __device__ __forceinline__ bool ends(int chunk)
+	__device__ __forceinline__ void weigh(const struct sight &s, const float *p, int left, int lane, float *to,
+					      int stride)
 	{
-		return chunk % 2 == 1;
+		float sum[HEADS][WIDE][4] = {}, scale[4], v[4];
+
+#pragma unroll
+		for (int i = 0; i < VALUES; i++) {
+			const int token = (i * GROUPS + lane / LANES) * 4;
+
+#pragma unroll
+			for (int w = 0; w < WIDE; w++) {
+				hold(value[i][w]);
+
+				const uint32_t word[4] = { value[i][w].x, value[i][w].y, value[i][w].z, value[i][w].w };
+
+				widen(value_scale[i][w], scale);
+#pragma unroll
+				for (int t = 0; t < 4; t++)
+					scale[t] = sees(s, token + t) ? scale[t] : 0;
+#pragma unroll
+				for (int c = 0; c < 4; c++) {
+					floats_of_bytes(word[c], v);
+#pragma unroll
+					for (int t = 0; t < 4; t++)
+						v[t] *= scale[t];
+#pragma unroll
+					for (int h = 0; h < HEADS; h++) {
+						const float4 x = h < left ? *reinterpret_cast<const float4 *>(
+										    p + h * PART + token)
+									  : make_float4(0, 0, 0, 0);
+
+						sum[h][w][c] = fmaf(x.x, v[0], sum[h][w][c]);
+						sum[h][w][c] = fmaf(x.y, v[1], sum[h][w][c]);
+						sum[h][w][c] = fmaf(x.z, v[2], sum[h][w][c]);
+						sum[h][w][c] = fmaf(x.w, v[3], sum[h][w][c]);
+					}
+				}
+			}
+		}
+		put(sum, left, lane, to, stride);
 	}
 
-	static __device__ __forceinline__ int unit_of(int chunk)
+	static __device__ void put(float (&sum)[HEADS][WIDE][4], int left, int lane, float *to, int stride)
 	{
-		return chunk / 2;
+		const int column = lane % LANES;
+
+#pragma unroll
+		for (int h = 0; h < HEADS; h++) {
+#pragma unroll
+			for (int w = 0; w < WIDE; w++) {
+				float *at = to + h * stride + (column + w * WARP) * 4;
+
+				if (GROUPS > 1)
+					fold<4>(sum[h][w], lane, 16);
+				if (h < left && column < SIZE / 4 && GROUPS > 1)
+					*reinterpret_cast<float2 *>(at + (lane & 16 ? 2 : 0)) =
+						make_float2(sum[h][w][0], sum[h][w][1]);
+				else if (h < left && column < SIZE / 4)
+					*reinterpret_cast<float4 *>(at) =
+						make_float4(sum[h][w][0], sum[h][w][1], sum[h][w][2], sum[h][w][3]);
+			}
+		}
 	}
 };
 
-/* Pages of any type and heads of any size, element by element, without tensor cores. */
-template <enum dtype TYPE> struct part_plain {
-	enum { HEAD = 0, UNITS = int{ HEAD_SIZE_MAX } / int{ UNIT }, SCALES = 0, KEYS = 0, CHUNKS = 0, PLAIN = 1 };
+/* Pages of any type and heads of any size, element by element. */
+template <enum dtype TYPE, int HEADS> struct part_plain {
+	enum { COPY = 16, LATE = 0, STEP = 2, HEAD = 0, BLOCKS = 2 };
+	int size;
 
-	static __device__ __forceinline__ int token_of(int lane, int i)
+	static __device__ int token_of(int lane)
 	{
-		return lane / 4 * 8 + i;
+		return lane % PART;
 	}
 
-	static __device__ __forceinline__ int dim_of(int lane, int i)
+	__device__ void load_keys(const struct sight &, int)
 	{
-		return lane / 4 * 8 + i;
 	}
 
-	static __device__ float element(const uint8_t *head, int size, bool value, int token, int dim)
+	__device__ void load_values(const struct sight &, int)
+	{
+	}
+
+	__device__ float element(const uint8_t *head, bool value, int token, int dim) const
 	{
 		const int at = value ? token * size + dim : dim * PAGE_TOKENS + token;
 		const int byte = value ? (token / 4 * size + dim) * 4 + token % 4
@@ -335,50 +376,43 @@ template <enum dtype TYPE> struct part_plain {
 		       static_cast<float>(static_cast<int8_t>(head[size * 4 + byte]));
 	}
 
-	template <int TILES>
-	static __device__ void score_page(const struct sight &seen, int size, const struct shelf &s, int lane,
-					  float sum[TILES][EIGHT])
+	__device__ __forceinline__ void scores(const struct sight &s, const float *q, int stride, int left, int lane,
+					       float *score)
 	{
-		const int steps = (size + 15) / 16;
-
-		for (int d = 0; d < size; d++) {
-			float q[TILES];
+		const int token = token_of(lane);
 
 #pragma unroll
-			for (int t = 0; t < TILES; t++) {
-				const uint16_t *h = reinterpret_cast<const uint16_t *>(s.q + t * steps * WARP) +
-						    place_of(lane % 4, d);
-
-				q[t] = float_of_half(h[0]) + float_of_half(h[16]);
-			}
-#pragma unroll
-			for (int i = 0; i < EIGHT; i++) {
-				const int token = token_of(lane, i);
-				const float k = sees(seen, token) ? element(seen.keys, size, false, token, d) : 0;
+		for (int h = 0; h < HEADS; h++)
+			score[h] = 0;
+		for (int i = lane / PART; i < size; i += STEP) {
+			const float k = sees(s, token) ? element(s.keys, false, s.first + token, i) : 0;
 
 #pragma unroll
-				for (int t = 0; t < TILES; t++)
-					sum[t][i] = fmaf(q[t], k, sum[t][i]);
-			}
+			for (int h = 0; h < HEADS; h++)
+				score[h] = fmaf(h < left ? q[h * stride + i] : 0, k, score[h]);
 		}
+#pragma unroll
+		for (int h = 0; h < HEADS; h++)
+			score[h] += __shfl_xor_sync(0xffffffffu, score[h], COPY);
 	}
 
-	template <int TILES>
-	static __device__ void weigh_page(const struct sight &seen, int size, size_t after, const struct shelf &s,
-					  int lane, float (*sum)[UNITS][EIGHT])
+	__device__ __forceinline__ void weigh(const struct sight &s, const float *p, int left, int lane, float *to,
+					      int stride)
 	{
-		for (int token = seen.from; token < seen.to; token++) {
-#pragma unroll
-			for (int i = 0; i < UNITS * int{ EIGHT }; i++) {
-				const int d = i / EIGHT * UNIT + dim_of(lane, i % EIGHT);
-				const float v = d < size ? element(seen.keys + after, size, true, token, d) : 0;
+		for (int i = lane; i < size; i += WARP) {
+			float sum[HEADS] = {};
+
+			for (int t = 0; t < PART; t++) {
+				const float v = sees(s, t) ? element(s.values, true, s.first + t, i) : 0;
 
 #pragma unroll
-				for (int t = 0; t < TILES; t++)
-					sum[t][i / EIGHT][i % EIGHT] =
-						fmaf(s.p[(t * FOUR + lane % 4) * PAGE_TOKENS + token], v,
-						     sum[t][i / EIGHT][i % EIGHT]);
+				for (int h = 0; h < HEADS; h++)
+					sum[h] = fmaf(h < left ? p[h * PART + t] : 0, v, sum[h]);
 			}
+#pragma unroll
+			for (int h = 0; h < HEADS; h++)
+				if (h < left)
+					to[h * stride + i] = sum[h];
 		}
 	}
 };

@@ -26,12 +26,14 @@ static inline float power_of_two(float x)
 	return exp2f(x);
 }
 
-static inline void copy_if(bool wanted, void *shared, const void *from)
+static inline uint4 load16_if(bool wanted, const void *from)
 {
-	if (wanted)
-		copy_begin(shared, from);
-	else
-		*static_cast<uint4 *>(shared) = make_uint4(0, 0, 0, 0);
+	return wanted ? *static_cast<const uint4 *>(from) : make_uint4(0, 0, 0, 0);
+}
+
+static inline uint2 load8_if(bool wanted, const void *from)
+{
+	return wanted ? *static_cast<const uint2 *>(from) : make_uint2(0, 0);
 }
 
 } // namespace CUDA_SPACE
@@ -147,10 +149,31 @@ static __device__ __forceinline__ uint32_t halves_times_plus(uint32_t a, uint32_
 	return r;
 }
 
-/* Brings the 128 bytes around an address to the card's second cache. They may still be written by others. */
-static __device__ __forceinline__ void ask_for(const void *p)
+/* Bytes of the card's memory, or zeros without reading; asked for at once and in this order, whatever the compiler may
+ * know of branches. */
+static __device__ __forceinline__ uint4 load16_if(bool wanted, const void *from)
 {
-	asm volatile("prefetch.global.L2 [%0];" ::"l"(p));
+	uint4 v;
+
+	asm volatile("{\n\t.reg .pred p;\n\tsetp.ne.u32 p, %5, 0;\n\t"
+		     "mov.u32 %0, 0;\n\tmov.u32 %1, 0;\n\tmov.u32 %2, 0;\n\tmov.u32 %3, 0;\n\t"
+		     "@p ld.global.v4.u32 {%0,%1,%2,%3}, [%4];\n\t}"
+		     : "=&r"(v.x), "=&r"(v.y), "=&r"(v.z), "=&r"(v.w)
+		     : "l"(from), "r"(static_cast<uint32_t>(wanted))
+		     : "memory");
+	return v;
+}
+
+static __device__ __forceinline__ uint2 load8_if(bool wanted, const void *from)
+{
+	uint2 v;
+
+	asm volatile("{\n\t.reg .pred p;\n\tsetp.ne.u32 p, %3, 0;\n\tmov.u32 %0, 0;\n\tmov.u32 %1, 0;\n\t"
+		     "@p ld.global.v2.u32 {%0,%1}, [%2];\n\t}"
+		     : "=&r"(v.x), "=&r"(v.y)
+		     : "l"(from), "r"(static_cast<uint32_t>(wanted))
+		     : "memory");
+	return v;
 }
 
 static __device__ __forceinline__ float float_of_bfloat(uint16_t h)
@@ -214,15 +237,6 @@ static __device__ __forceinline__ void copy_begin(void *shared, const void *from
 	const uint32_t at = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
 
 	asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(at), "l"(from) : "memory");
-}
-
-/* Likewise, or zeros without reading. */
-static __device__ __forceinline__ void copy_if(bool wanted, void *shared, const void *from)
-{
-	const uint32_t at = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
-
-	asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(from), "r"(wanted ? 16 : 0)
-		     : "memory");
 }
 
 static __device__ __forceinline__ void copy_group()

@@ -271,10 +271,6 @@ static inline void grid_go()
 {
 }
 
-static inline void ask_for(const void *)
-{
-}
-
 static inline float float_of_half(uint16_t h)
 {
 	return f16_to_f32(h);
