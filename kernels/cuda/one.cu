@@ -6,9 +6,6 @@
  * several stretches, as many warps share it, and their sums meet in shared memory.
  */
 #include "units.h"
-#ifndef QUANT_TRY
-#define QUANT_TRY 0
-#endif
 
 enum {
 	ONE_RESIDENT = 2, /* blocks of a multiprocessor */
@@ -144,7 +141,7 @@ static unsigned blocks_of(const struct device *d, const product *p)
 template <enum dtype T, enum form F> static bool launch_one(struct device *d, product *p, int weights)
 {
 	p->stretches = (p->units + stretch_of<T>::units - 1) / stretch_of<T>::units;
-	if (p->stretches > PREPARE_WARPS || 2 * p->units < stretch_of<T>::units || (form_of<T>::blocked && QUANT_TRY))
+	if (p->stretches > PREPARE_WARPS || 2 * p->units < stretch_of<T>::units)
 		return false;
 	number_groups(p, weights, 1);
 	ok(d,
