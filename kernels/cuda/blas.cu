@@ -1,6 +1,6 @@
 /*
- * Owns cuBLAS: found when the program runs, by its own few prototypes, so that it is wanted neither to build nor to run.
- * Without it products of many rows take longer (matmul.cu).
+ * Owns cuBLAS: found when the program runs, by its own few prototypes, so that it is wanted neither to build nor to
+ * run. Without it products of many rows take longer (matmul.cu).
  */
 #include <stdlib.h>
 

@@ -125,8 +125,10 @@ void weight_to_halves(struct device *d, const struct weight *w, size_t first, si
 int matmul_room(struct device *d, const struct tensor *t, struct err *e);
 void matmul(struct device *d, const struct matmul *op);
 
-/* blas.cu: y[n][rows] (stride y_stride) = alpha * x[n][cols] * w[rows][cols]^T, plus y with `add`. Both F16 or both F32,
- * summed up in F32. blas_open() finds cuBLAS when the program runs; NULL with a reason when there is none. */
+/*
+ * blas.cu: y[n][rows] (stride y_stride) = alpha * x[n][cols] * w[rows][cols]^T, plus y with `add`. Both F16 or both
+ * F32, summed up in F32. blas_open() finds cuBLAS when the program runs; NULL with a reason when there is none.
+ */
 struct blas *blas_open(struct device *d, struct err *e);
 void blas_close(struct blas *b);
 void blas_product(struct device *d, enum dtype type, const void *w, size_t rows, size_t cols, const void *x, size_t n,

@@ -10,8 +10,8 @@
 static const int WARPS = PREPARE_WARPS, FEW_RESIDENT = 3, MANY_RESIDENT = 2;
 
 /*
- * Products that are prepared on the way: at most so many rows, and columns of all of them. Every block does it, and with
- * more than a few columns a thread that takes longer than a kernel of its own.
+ * Products that are prepared on the way: at most so many rows, and columns of all of them. Every block does it, and
+ * with more than a few columns a thread that takes longer than a kernel of its own.
  */
 enum { OWN_ROWS = 2, OWN_COLUMNS = 2048 };
 

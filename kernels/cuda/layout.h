@@ -10,9 +10,9 @@
  *	scale	d, or d and m, halves; K types: scale and minimum, bytes; Q6_K: the scales of the two halves of a block
  *	super	K types: d and dmin, halves, a superblock; Q6_K: d
  *
- * Quants of types without a minimum are kept less their offset, in two's complement, and are unpacked to the top bits of
- * a byte: a word of four for __dp4a needs no more operations than one without sign, and the sums of activations are not
- * wanted. `step` is what one of these bytes counts.
+ * Quants of types without a minimum are kept less their offset, in two's complement, and are unpacked to the top bits
+ * of a byte: a word of four for __dp4a needs no more operations than one without sign, and the sums of activations are
+ * not wanted. `step` is what one of these bytes counts.
  */
 #ifndef CUDA_LAYOUT_H
 #define CUDA_LAYOUT_H
@@ -126,7 +126,7 @@ template <enum dtype T> static __device__ __forceinline__ uint32_t pair_offset()
 	return 0x64006400u | (form_of<T>::min ? 0 : 0x00010001u << (form_of<T>::bits - 1));
 }
 
-/* Elements 4k + odd and 4k + odd + 2 of a block as halves: bits of a quant put into 1024, less pair_offset() in the end. */
+/* Elements 4k + odd and 4k + odd + 2 of a block as halves: a quant's bits put into 1024, less pair_offset() at last. */
 template <enum dtype T> static __device__ __forceinline__ uint32_t pair_of(const unit &b, int k, int odd)
 {
 	const int j = k & 3, half = k >> 2;

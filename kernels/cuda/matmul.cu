@@ -1,10 +1,10 @@
 /*
  * Owns the way of a product: which forms its input gets, and who multiplies. Few rows meet weights as they are packed
- * (few.cu). Some rows meet quantized ones as halves, unpacked in registers (tiles.cu). Many become products of halves by
- * cuBLAS (blas.cu), F16 as it lies, the rest unpacked in stretches of rows; F32 goes through its products of F32.
+ * (few.cu). Some rows meet quantized ones as halves, unpacked in registers (tiles.cu). Many become products of halves
+ * by cuBLAS (blas.cu), F16 as it lies, the rest unpacked in stretches of rows; F32 goes through its products of F32.
  *
- * A half has 11 bits: a product of halves is off by 2^-11 of the sum of |w * x| at most, and by some 2^-12 of the root of
- * the sum of squares as a rule.
+ * A half has 11 bits: a product of halves is off by 2^-11 of the sum of |w * x| at most, and by some 2^-12 of the root
+ * of the sum of squares as a rule.
  */
 #include "prepare.h"
 

@@ -1,9 +1,9 @@
 /*
  * Owns products of one row, the usual case of a single conversation: all time goes to reading weights. A warp has a
  * stretch of the row of activations in registers and meets row after row of the matrix with it, so that nothing but
- * weights is loaded in the loop: all of a row's at once, when those before it are used up. (Unit by unit would be sooner,
- * but a warp has six counters to wait for loads with, and then waits for young ones with old ones.) Where a row has
- * several stretches, as many warps share it, and their sums meet in shared memory.
+ * weights is loaded in the loop: all of a row's at once, when those before it are used up. (Unit by unit would be
+ * sooner, but a warp has six counters to wait for loads with, and then waits for young ones with old ones.) Where a
+ * row has several stretches, as many warps share it, and their sums meet in shared memory.
  */
 #include "units.h"
 

@@ -203,8 +203,10 @@ static __device__ __forceinline__ void put_quad(const float4 &v, int k, int cols
 	}
 }
 
-/* Row i: the stretches `part`, part + parts, ... of four columns a thread. All threads of the block call it. Rows behind
- * the last are zeros. */
+/*
+ * Row i: the stretches `part`, part + parts, ... of four columns a thread. All threads of the block call it. Rows
+ * behind the last are zeros.
+ */
 template <enum form F>
 static __device__ __forceinline__ void prepare_row(const source &s, size_t i, int part, int parts, uint8_t *to,
 						   float *sums)
@@ -227,8 +229,10 @@ enum { TILES_MOST = 64 };
 void some_rows(struct device *d, const struct matmul *op, size_t first, size_t weights, size_t column,
 	       const uint8_t *x);
 
-/* few.cu: y (+)= input * W^T for matrices of one type, by the rows' own form; rows at `x`, or NULL: prepared on the way.
- * `column` is where the first matrix begins in y. */
+/*
+ * few.cu: y (+)= input * W^T for matrices of one type, by the rows' own form; rows at `x`, or NULL: prepared on the
+ * way. `column` is where the first matrix begins in y.
+ */
 void few_rows(struct device *d, const struct matmul *op, size_t first, size_t weights, size_t column, enum form f,
 	      const source &from, const uint8_t *x);
 /* Whether rows are so short that each block prepares them for itself. */

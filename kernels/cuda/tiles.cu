@@ -1,10 +1,10 @@
 /*
- * Owns products of some rows with quantized weights, too many to meet them one by one and too few to unpack a matrix for
- * cuBLAS: weights go from memory to registers, become halves there, and are fragments of tensor cores.
+ * Owns products of some rows with quantized weights, too many to meet them one by one and too few to unpack a matrix
+ * for cuBLAS: weights go from memory to registers, become halves there, and are fragments of tensor cores.
  *
  * A warp has sixteen rows of the matrix and all rows of activations. Which columns are which of a product's sixteen is
- * free as long as both sides agree, so thread t takes block t % 4 of four that follow each other, of rows t / 4 and
- * t / 4 + 8, 16 bytes each, and has all it needs for eight products of sixteen columns. Warps of a block share columns
+ * free as long as both sides agree, so thread t takes block t % 4 of four that follow each other, of rows t / 4 and t
+ * / 4 + 8, 16 bytes each, and has all it needs for eight products of sixteen columns. Warps of a block share columns
  * out among them, and their sums are added in order.
  */
 #include "targets.h"

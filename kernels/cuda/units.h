@@ -1,8 +1,8 @@
 /*
- * What the products of few rows share (one.cu, few.cu): units of weights and of activations in registers, and the order
- * of a sum. A thread takes every 32nd unit of a stretch of a row and adds from left to right; the threads' sums are added
- * in one tree, and the stretches in their order. So a result's bits depend neither on the kernel nor on the rows that
- * travel together.
+ * What the products of few rows share (one.cu, few.cu): units of weights and of activations in registers, and the
+ * order of a sum. A thread takes every 32nd unit of a stretch of a row and adds from left to right; the threads' sums
+ * are added in one tree, and the stretches in their order. So a result's bits depend neither on the kernel nor on the
+ * rows that travel together.
  */
 #ifndef CUDA_UNITS_H
 #define CUDA_UNITS_H

@@ -568,6 +568,8 @@ int main(int argc, char **argv)
 
 	if (argc > 1 && (strcmp(argv[1], "--bench") == 0 || strcmp(argv[1], "--bench-types") == 0))
 		return bench(argc, argv);
+	if (argc > 1) /* those whose names are like this, such as "cuda:*" */
+		cmocka_set_test_filter(argv[1]);
 	for (size_t i = 0; i < sizeof(general) / sizeof(general[0]); i++)
 		tests[n++] = general[i];
 	for (const struct backend *const *b = kit_backends(); *b; b++)
