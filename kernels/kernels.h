@@ -242,7 +242,7 @@ struct backend {
 	bool apart;
 	int (*pages_attach)(struct device *d, void *host, size_t bytes, struct err *e);
 	void (*pages_detach)(struct device *d);
-	/* Bytes of pages that the device has room for, with `other` bytes left for buffers; SIZE_MAX where not apart. */
+	/* Bytes of pages that the device has room for, with `other` bytes left over; SIZE_MAX where not apart. */
 	size_t (*pages_room)(struct device *d, size_t other);
 	void (*page_copy)(struct device *d, void *to, const void *from, size_t bytes);
 	/* Between the host's copy of a page and the device's; nothing where not apart. A load is complete for the next
@@ -273,7 +273,7 @@ struct backend {
 	void (*attend)(struct device *d, const struct attend *op);
 	/* y[i] = x[index[i]], i < count; host: index. */
 	void (*gather)(struct device *d, const float *x, size_t width, const int32_t *index, size_t count, float *y);
-	/* top[i], in a buffer, of the logits [i][vocab]. NaN counts as negative infinity, which adds nothing to a sum. */
+	/* top[i], in a buffer, of the logits [i][vocab]. NaN counts as negative infinity, which adds nothing. */
 	void (*top)(struct device *d, const float *logits, size_t n, size_t vocab, struct top *top);
 };
 

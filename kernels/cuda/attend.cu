@@ -363,8 +363,8 @@ static __global__ void __launch_bounds__(THREADS, PART_OF::BLOCKS)
 	struct runs runs;
 	PART_OF part;
 
-	grid_go();
 	grid_wait();
+	grid_go();
 	pages = load_runs(&a.row[row], &runs);
 	spans = pages > 0 ? (pages + SPAN - 1) / SPAN : 1;
 	if (static_cast<int>(blockIdx.x) >= spans)

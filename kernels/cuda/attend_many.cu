@@ -457,8 +457,8 @@ static __global__ void __launch_bounds__(THREADS, SIZE > 128 ? 1 : 2)
 	};
 	int rotated = -1;
 
-	grid_go();
 	grid_wait();
+	grid_go();
 #pragma unroll
 	for (int i = 0; i < DEEP * 2; i++)
 		st.most[i / 2][i % 2] = -INFINITY;

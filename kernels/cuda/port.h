@@ -80,7 +80,10 @@ static __device__ __forceinline__ void grid_wait()
 #endif
 }
 
-/* The next kernel may be started now, as far as its grid_wait(). Without it that is so when this one ends. */
+/*
+ * The next kernel may be started now, as far as its grid_wait(); without it that is so when this one ends. Products do
+ * so before they wait themselves, the small kernels between them after: the other ways were slower on an H200.
+ */
 static __device__ __forceinline__ void grid_go()
 {
 #if __CUDA_ARCH__ >= 900

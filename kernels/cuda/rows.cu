@@ -44,8 +44,8 @@ static __global__ void angles_kernel(const int64_t *position, size_t pairs, cons
 	const size_t i = size_t{ blockIdx.x } * THREADS + threadIdx.x;
 	double c, s;
 
-	grid_go();
 	grid_wait();
+	grid_go();
 	if (i >= pairs)
 		return;
 	sincos(static_cast<double>(position[i / half]) * inv_freq[i % half], &s, &c);
@@ -113,8 +113,8 @@ static __global__ void norm_kernel(const T *x, size_t count, size_t width, const
 	T *const to = y + blockIdx.x * count;
 	float squares = 0, by;
 
-	grid_go();
 	grid_wait();
+	grid_go();
 	for (size_t i = threadIdx.x; i < count; i += THREADS)
 		squares += square(row[i]);
 	by = 1 / sqrtf(block_sum(squares) / static_cast<float>(width) + eps);
@@ -151,8 +151,8 @@ template <typename T> static __global__ void gather_kernel(const T *x, size_t wi
 {
 	const size_t i = size_t{ blockIdx.x } * THREADS + threadIdx.x;
 
-	grid_go();
 	grid_wait();
+	grid_go();
 	if (i < width)
 		y[blockIdx.y * width + i] = x[static_cast<size_t>(index[blockIdx.y]) * width + i];
 }
@@ -162,8 +162,8 @@ static __global__ void gather_within_kernel(const float *x, size_t width, const 
 {
 	const size_t i = size_t{ blockIdx.x } * THREADS + threadIdx.x;
 
-	grid_go();
 	grid_wait();
+	grid_go();
 	for (size_t row = 0; i < width && row < count; row++)
 		y[row * width + i] = x[static_cast<size_t>(index[row]) * width + i];
 }
@@ -316,8 +316,8 @@ static __global__ void __launch_bounds__(THREADS)
 	struct list *const to = &lists[blockIdx.y * LISTS + blockIdx.x];
 	float max = -INFINITY, sum = 0;
 
-	grid_go();
 	grid_wait();
+	grid_go();
 	for (size_t at = begin; at < end; at += STRETCH) {
 		uint64_t key[EACH + 1];
 		float x[EACH], before = max;
@@ -377,8 +377,8 @@ static __global__ void __launch_bounds__(MERGERS)
 	double sum;
 	float max;
 
-	grid_go();
 	grid_wait();
+	grid_go();
 #pragma unroll
 	for (int i = 0; i < HELD; i++) {
 		const int at = i * MERGERS + t;

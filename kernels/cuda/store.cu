@@ -120,8 +120,8 @@ template <enum dtype TYPE> static __global__ void __launch_bounds__(THREADS) sto
 	const int head = static_cast<int>(blockIdx.x), first = static_cast<int>(blockIdx.y) * ROWS;
 	const int rows = s.n - first < ROWS ? s.n - first : ROWS;
 
-	grid_go();
 	grid_wait();
+	grid_go();
 	if constexpr (TYPE == DTYPE_Q8_0)
 		store_blocks(s, first, rows, head);
 	for (int place = 0; place < 2 && TYPE != DTYPE_Q8_0; place++) {

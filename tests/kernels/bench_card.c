@@ -1,8 +1,8 @@
 /*
- * Times products of every element type on a card, which works while the host goes on: what is timed is a burst of calls
- * with many weights, more of them than its cache holds, and one number read at the end. Bursts of up to 64 rows go as
- * one graph, as steps do, so that no call's start by the host is in the time. The shapes are those of SmolLM2-135M and of
- * a model of 7B. See kit.h.
+ * Times products of every element type on a card, which works while the host goes on: what is timed is a burst of
+ * calls with many weights, more of them than its cache holds, and one number read at the end. Bursts of up to 64 rows
+ * go as one graph, as steps do, so that no call's start by the host is in the time. The shapes are those of
+ * SmolLM2-135M and of a model of 7B. See kit.h.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -38,9 +38,9 @@ void goes_on_as_if_alone(struct kv *kv, const char *policy, const int32_t *log, 
 size_t bytes_of(size_t pages);
 
 /*
- * Opens, on random models, all of the above: `m`, one whose pages are in 8 bits, and one on a device apart from the host
- * (apart.h). They take its place for the tests of which in_8_bits() or on_a_device_apart() is the setup and as_usual()
- * the teardown. 0, or -1.
+ * Opens, on random models, all of the above: `m`, one whose pages are in 8 bits, and one on a device apart from the
+ * host (apart.h). They take its place for the tests of which in_8_bits() or on_a_device_apart() is the setup and
+ * as_usual() the teardown. 0, or -1.
  */
 int caching_open(void);
 void caching_close(void);
