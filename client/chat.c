@@ -258,7 +258,7 @@ static int enter(struct chat *t, const char *name)
 	code = log_messages(t->c, name, &info, TAIL_MESSAGES, &t->r, TAIL_LINES);
 	if (!code)
 		code = log_attach(t->c, name, &info);
-	t->r.answering = log_busy(&info);
+	t->r.answering = strcmp(info.state, "answering") == 0; /* what is only read may have no answer to end it */
 	return code;
 }
 
