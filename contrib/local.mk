@@ -2,6 +2,7 @@
 EXTRA_DIST += \
 	contrib/README.md \
 	contrib/bench/README.md \
+	contrib/bench/gpu.md \
 	contrib/bench/memory.svg \
 	contrib/bench/perplexity.svg \
 	contrib/bench/picture.gp \

@@ -91,7 +91,7 @@ cuda_sources = \
 	kernels/cuda/stage.cu \
 	kernels/cuda/store.cu \
 	kernels/cuda/tiles.cu
-EXTRA_DIST += kernels/README.md $(cuda_headers) $(cuda_sources)
+EXTRA_DIST += kernels/README.md kernels/cuda/README.md tests/kernels/try_outlive.cu $(cuda_headers) $(cuda_sources)
 
 if CUDA
 noinst_LTLIBRARIES += kernels/libcuda.la

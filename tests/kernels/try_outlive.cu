@@ -6,7 +6,7 @@
  * The first process plays the service manager and never touches the card. A second one takes memory, writes a pattern,
  * hands over the descriptor and kills itself. A third is given the descriptor, maps the memory and looks.
  *
- *	try_outlive [MIB]
+ *	nvcc -std=c++20 -O2 -o try_outlive try_outlive.cu -ldl && ./try_outlive [MIB]
  */
 #include <cuda.h>
 #include <dlfcn.h>
