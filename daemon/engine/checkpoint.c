@@ -204,10 +204,14 @@ static void load_pages(struct kv *kv)
 	for (int run = 0; run < RUNS; run++)
 		for (int64_t i = 0; i < kv->runs[run].ring; i++) {
 			const struct record_entry *entry = &kv->runs[run].entry[i];
-			const int64_t rows = record_extent(kv, &now, run) - entry->number * PAGE_TOKENS;
-			const bool full = record_is_full(kv, &now, run, entry->number);
+			int64_t rows;
+			bool full;
 
-			if (kv->runs[run].page[i] && entry->number >= 0 && rows > 0)
+			if (!kv->runs[run].page[i] || entry->number < 0) /* then the number may be anything */
+				continue;
+			rows = record_extent(kv, &now, run) - entry->number * PAGE_TOKENS;
+			full = record_is_full(kv, &now, run, entry->number);
+			if (rows > 0)
 				mirror_load(arena_mirror(kv->a), kv->runs[run].page[i],
 					    full ? PAGE_TOKENS : (size_t)rows, full && entry->sealed ? entry->sum : 0);
 		}
