@@ -57,8 +57,13 @@ int bench_limits(const struct bench *o, const struct model *m, struct limits *l,
 {
 	struct roofline found;
 	double memory;
-	int r = bench_machine(o, true, &found, e);
+	int r;
 
+	if (strcmp(model_info(m)->device, "cpu") != 0) { /* of a card it is known what the caller says */
+		l->before = l->after = (double)o->bandwidth * 1e9;
+		return 0;
+	}
+	r = bench_machine(o, true, &found, e);
 	if (r)
 		return r;
 	memory = o->bandwidth ? (double)o->bandwidth * 1e9 : found.read[ROOFLINE_MEMORY][1].best;
@@ -78,14 +83,15 @@ void report_limits(struct report *r, const struct limits *l)
 
 void report_bound(struct report *r, const struct limits *l, const struct demand *d, double per_s)
 {
-	const double memory = d->tokens * fmax(l->before, l->after) / d->bytes, products = l->peak / d->operations;
-	const double bound = fmin(memory, products);
+	const double most = fmax(l->before, l->after);
+	const double memory = most > 0 ? d->tokens * most / d->bytes : INFINITY;
+	const double products = l->peak > 0 ? l->peak / d->operations : INFINITY, bound = fmin(memory, products);
 
 	report_number(r, "mib_a_step", 1, d->bytes / 0x1p20);
 	report_number(r, "gb_s", 2, per_s / d->tokens * d->bytes * 1e-9);
 	report_number(r, "gop_a_token", 4, d->operations * 1e-9);
 	report_number(r, "gop_s", 1, per_s * d->operations * 1e-9);
-	report_text(r, "bound", memory < products ? "memory" : "products");
-	report_number(r, "bound_per_s", 1, bound);
-	report_number(r, "of_bound", 3, per_s / bound);
+	report_text(r, "bound", isinf(bound) ? "unknown" : memory < products ? "memory" : "products");
+	report_number(r, "bound_per_s", 1, isinf(bound) ? 0 : bound);
+	report_number(r, "of_bound", 3, isinf(bound) ? 0 : per_s / bound);
 }
