@@ -139,8 +139,6 @@ void angles(struct device *d, const int64_t *position, size_t n, const double *i
 void norm(struct device *d, const float *x, size_t n, size_t width, const float *w, float eps, float *y);
 void gather(struct device *d, const float *x, size_t width, const int32_t *index, size_t count, float *y);
 void top(struct device *d, const float *logits, size_t n, size_t vocab, struct top *top);
-/* Bytes of SCRATCH_TOP, whatever the vocabulary. */
-size_t top_bytes();
 
 /* store.cu, attend.cu */
 void store(struct device *d, const struct store *op);

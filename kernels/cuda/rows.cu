@@ -32,7 +32,8 @@ struct list {
 	int32_t unused;
 };
 
-size_t top_bytes()
+/* Bytes of SCRATCH_TOP, whatever the vocabulary. */
+static size_t top_bytes()
 {
 	return size_t{ TOP_ROWS } * LISTS * sizeof(struct list);
 }
