@@ -20,11 +20,25 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 LLAMA = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
          r"|\s+(?!\S)|\s+")
 GPT2 = pre.ByteLevel(add_prefix_space=False, use_regex=True)
+SUFFIX = "(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+LOWER = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
+UPPER = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
+REST = r"\p{N}%s| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+QWEN35 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*"
+          r"|\s*[\r\n]+|\s+(?!\S)|\s+")
+DEEPSEEK3 = (r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
+             r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 SPLITS = {
     'gpt-2': GPT2,
     'smollm': pre.Sequence([pre.Digits(True), GPT2]),
     'llama-bpe': pre.Split(Regex(LLAMA % '{1,3}'), 'isolated'),
     'qwen2': pre.Split(Regex(LLAMA % ''), 'isolated'),
+    'falcon': pre.Sequence([pre.Punctuation('contiguous'), GPT2, pre.Split(Regex('[0-9][0-9][0-9]'), 'isolated')]),
+    'gpt-4o': pre.Split(Regex('|'.join([LOWER + SUFFIX, UPPER + SUFFIX, REST % '{1,3}'])), 'isolated'),
+    'tekken': pre.Split(Regex('|'.join([LOWER, UPPER, REST % ''])), 'isolated'),
+    'qwen35': pre.Split(Regex(QWEN35), 'isolated'),
+    'deepseek-v3': pre.Sequence([pre.Split(Regex(expression), 'isolated') for expression in
+                                 (r'\p{N}{1,3}', '[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+', DEEPSEEK3)]),
 }
 
 # What the expressions treat differently, to be strung together at random.

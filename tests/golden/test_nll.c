@@ -1,7 +1,7 @@
 /*
- * The real model (SINKD_MODEL) against values that an independent program computed: see the heads of the nll-*.txt
- * files. The oracle "ref" must agree to the accuracy of F32; the fast kernels to what f16 pages and activations of 16
- * bits cost, or of 8 where they are asked for.
+ * The real models (SINKD_MODEL, SINKD_GEMMA) against values that an independent program computed: see the heads of the
+ * nll-*.txt files. The oracle "ref" must agree to the accuracy of F32; the fast kernels to what f16 pages and
+ * activations of 16 bits cost, or of 8 where they are asked for.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -42,10 +42,18 @@ static size_t read_numbers(const char *name, double *ret, size_t most)
 	return read_numbers_of(name, ret, most, 1);
 }
 
+/* Whose values the files are; the type is that of most of its weights. */
+struct golden {
+	const char *variable, *name, *quantization, *ids;
+};
+
+static const struct golden smollm2 = { "SINKD_MODEL", "Smollm2 135M", "q4_1", "persuasion-ids.txt" };
+static const struct golden gemma3 = { "SINKD_GEMMA", "Gemma 3 270m", "q8_0", "persuasion-ids-gemma3.txt" };
+
 /* The model, or NULL when there is none here or it is another one. */
-static struct model *open_model(const char *kernels, enum precision precision)
+static struct model *open_model(const struct golden *g, const char *kernels, enum precision precision)
 {
-	const struct model_options o = { .path = getenv("SINKD_MODEL"),
+	const struct model_options o = { .path = getenv(g->variable),
 					 .kernels = kernels,
 					 .precision = precision,
 					 .max_rows = CHUNK,
@@ -58,9 +66,11 @@ static struct model *open_model(const char *kernels, enum precision precision)
 		return NULL;
 	if (model_open(&o, &m, &e))
 		fail_msg("%s", e.text);
-	if (strncmp(model_info(m)->name, "Smollm2 135M", 12) == 0 && strcmp(model_info(m)->quantization, "q4_1") == 0)
+	if (strncmp(model_info(m)->name, g->name, strlen(g->name)) == 0 &&
+	    strcmp(model_info(m)->quantization, g->quantization) == 0)
 		return m;
-	print_message("The golden values are of SmolLM2-135M Q4_1, not of %s.\n", model_info(m)->name);
+	print_message("The golden values are of %s %s, not of %s %s.\n", g->name, g->quantization, model_info(m)->name,
+		      model_info(m)->quantization);
 	model_close(m);
 	return NULL;
 }
@@ -80,15 +90,15 @@ static struct kv *open_cache(struct model *m, const char *policy, enum positions
 }
 
 /* Mean absolute and mean difference of the NLL of `lines` predictions. */
-static void compare(struct model *m, const char *policy, enum positions positions, const char *name, size_t lines,
-		    double *absolute, double *difference)
+static void compare(struct model *m, const struct golden *g, const char *policy, enum positions positions,
+		    const char *name, size_t lines, double *absolute, double *difference)
 {
 	struct kv *kv = open_cache(m, policy, positions);
 	double want[LINES], id[LINES + 1];
 	int32_t token[CHUNK];
 
 	assert_int_equal(read_numbers(name, want, LINES), LINES);
-	assert_int_equal(read_numbers("persuasion-ids.txt", id, LINES + 1), LINES + 1);
+	assert_int_equal(read_numbers(g->ids, id, LINES + 1), LINES + 1);
 	*absolute = *difference = 0;
 	for (size_t at = 0, n; at < lines; at += n) {
 		struct slice s = { .kv = kv, .token = token, .logits = LOGITS_ALL };
@@ -118,7 +128,7 @@ static void compare_anew(struct model *m, int64_t window, const char *name, doub
 	struct kv *kv = open_cache(m, "recompute:256", POSITIONS_CACHE);
 	const size_t lines = read_numbers_of(name, want, 2 * LINES, 2) / 2;
 
-	assert_int_equal(read_numbers("persuasion-ids.txt", id, LINES + 1), LINES + 1);
+	assert_int_equal(read_numbers(smollm2.ids, id, LINES + 1), LINES + 1);
 	*absolute = 0;
 	for (size_t line = 0; line < lines; line++) {
 		const int64_t t = (int64_t)want[2 * line];
@@ -147,21 +157,22 @@ static void compare_anew(struct model *m, int64_t window, const char *name, doub
 
 static void the_oracle_agrees(void **state)
 {
-	struct model *m = open_model("ref", PRECISION_EXACT);
+	struct model *m = open_model(&smollm2, "ref", PRECISION_EXACT);
 	double absolute, difference;
 
 	(void)state;
 	if (!m)
 		skip();
-	compare(m, "sink:4,252", POSITIONS_CACHE, "nll-sink-4-252.txt", 290, &absolute, &difference);
+	compare(m, &smollm2, "sink:4,252", POSITIONS_CACHE, "nll-sink-4-252.txt", 290, &absolute, &difference);
 	assert_true(absolute <= 0.0005);
-	compare(m, "window:512", POSITIONS_CACHE, "nll-sink-0-512.txt", 540, &absolute, &difference);
+	compare(m, &smollm2, "window:512", POSITIONS_CACHE, "nll-sink-0-512.txt", 540, &absolute, &difference);
 	assert_true(absolute <= 0.0005);
-	compare(m, "separator:4,256,252", POSITIONS_CACHE, "nll-separator-4-256-252.txt", 400, &absolute, &difference);
+	compare(m, &smollm2, "separator:4,256,252", POSITIONS_CACHE, "nll-separator-4-256-252.txt", 400, &absolute,
+		&difference);
 	assert_true(absolute <= 0.0005);
-	compare(m, "anchor:0,400,400", POSITIONS_CACHE, "nll-anchor-0.txt", 250, &absolute, &difference);
+	compare(m, &smollm2, "anchor:0,400,400", POSITIONS_CACHE, "nll-anchor-0.txt", 250, &absolute, &difference);
 	assert_true(absolute <= 0.0005);
-	compare(m, "anchor:4,400,400", POSITIONS_CACHE, "nll-anchor-4.txt", 250, &absolute, &difference);
+	compare(m, &smollm2, "anchor:4,400,400", POSITIONS_CACHE, "nll-anchor-4.txt", 250, &absolute, &difference);
 	assert_true(absolute <= 0.0005);
 	model_close(m);
 }
@@ -186,13 +197,13 @@ static void are_close(enum precision precision, double absolute_most, double dif
 		{ "anchor:0,400,400", POSITIONS_CACHE, "nll-anchor-0.txt", 1.8 },
 		{ "anchor:4,400,400", POSITIONS_CACHE, "nll-anchor-4.txt", 1.1 },
 	};
-	struct model *m = open_model("auto", precision);
+	struct model *m = open_model(&smollm2, "auto", precision);
 	double absolute, difference;
 
 	if (!m)
 		skip();
 	for (size_t i = 0; i < sizeof(runs) / sizeof(runs[0]); i++) {
-		compare(m, runs[i].policy, runs[i].positions, runs[i].name, LINES, &absolute, &difference);
+		compare(m, &smollm2, runs[i].policy, runs[i].positions, runs[i].name, LINES, &absolute, &difference);
 		assert_true(absolute <= absolute_most * runs[i].more);
 		assert_true(fabs(difference) <= difference_most);
 	}
@@ -213,12 +224,39 @@ static void eight_bits_are_close(void **state)
 	are_close(PRECISION_FAST, 0.065, 0.012);
 }
 
+static void gemma_is_close(enum precision precision, double absolute_most, double difference_most)
+{
+	struct model *m = open_model(&gemma3, "auto", precision);
+	double absolute, difference;
+
+	if (!m)
+		skip();
+	compare(m, &gemma3, "dense", POSITIONS_CACHE, "nll-gemma3.txt", LINES, &absolute, &difference);
+	assert_true(absolute <= absolute_most);
+	assert_true(fabs(difference) <= difference_most);
+	model_close(m);
+}
+
+static void gemma_is_nearly_exact(void **state)
+{
+	(void)state;
+	gemma_is_close(PRECISION_EXACT, 0.01, 0.001);
+}
+
+static void gemma_is_close_in_eight_bits(void **state)
+{
+	(void)state;
+	gemma_is_close(PRECISION_FAST, 0.075, 0.012);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_oracle_agrees),
 		cmocka_unit_test(fifteen_bits_are_nearly_exact),
 		cmocka_unit_test(eight_bits_are_close),
+		cmocka_unit_test(gemma_is_nearly_exact),
+		cmocka_unit_test(gemma_is_close_in_eight_bits),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

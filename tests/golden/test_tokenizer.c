@@ -1,4 +1,7 @@
-/* The default model's vocabulary and turns against recorded ids; $SINKD_MODEL names the file. */
+/*
+ * The default model's vocabulary and turns, and Gemma 3's vocabulary, against recorded ids; $SINKD_MODEL and
+ * $SINKD_GEMMA name the files.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -63,22 +66,20 @@ static void expect(const struct vectors *v, const struct tokens *is, const char 
 		fail_msg("line %zu: the ids differ", v->lines);
 }
 
-static void texts_give_the_recorded_ids_and_come_back(void **state)
+static void compare_texts(const struct vocab *with, const char *name)
 {
 	static struct vectors v;
 	static char text[FIELD_BYTES];
 
-	(void)state;
-	skip_without_model();
-	vectors_open(&v, "tokenizer-smollm2.txt");
+	vectors_open(&v, name);
 	while (vectors_next(&v)) {
 		size_t len = vectors_text(v.field[0], text, sizeof(text)), at = 0;
 		struct tokens t = { 0 };
 
-		assert_int_equal(vocab_encode(vocab, text, len, false, &t, NULL), 0);
+		assert_int_equal(vocab_encode(with, text, len, false, &t, NULL), 0);
 		expect(&v, &t, v.field[1]);
 		for (size_t i = 0; i < t.count; i++) {
-			struct gguf_str piece = vocab_piece(vocab, t.id[i], false);
+			struct gguf_str piece = vocab_piece(with, t.id[i], false);
 
 			assert_true(piece.len <= len - at);
 			assert_memory_equal(piece.at, text + at, piece.len);
@@ -88,6 +89,30 @@ static void texts_give_the_recorded_ids_and_come_back(void **state)
 		tokens_release(&t);
 	}
 	assert_true(v.lines >= 400);
+}
+
+static void texts_give_the_recorded_ids_and_come_back(void **state)
+{
+	(void)state;
+	skip_without_model();
+	compare_texts(vocab, "tokenizer-smollm2.txt");
+}
+
+static void so_do_those_of_gemma(void **state)
+{
+	const char *path = getenv("SINKD_GEMMA");
+	struct gguf *g;
+	struct vocab *v;
+
+	(void)state;
+	if (!path || !*path)
+		skip();
+	assert_int_equal(gguf_open(path, &g, NULL), 0);
+	assert_int_equal(vocab_new(g, &v, NULL), 0);
+	assert_false(vocab_adds_blank(v)); /* so nothing is taken away */
+	compare_texts(v, "tokenizer-gemma3.txt");
+	vocab_free(v);
+	gguf_close(g);
 }
 
 static void put_message(enum role r, const char *text, size_t len, struct tokens *t)
@@ -156,6 +181,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(texts_give_the_recorded_ids_and_come_back),
+		cmocka_unit_test(so_do_those_of_gemma),
 		cmocka_unit_test(turns_give_the_ids_of_the_rendered_template),
 		cmocka_unit_test(marks_are_tokens_of_their_own),
 	};
