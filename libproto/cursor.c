@@ -108,23 +108,23 @@ bool cursor_begin(struct cursors *all, const char *name, int64_t number, int64_t
 	return true;
 }
 
-void cursor_back(struct cursors *all, struct cursor *c, int64_t seq)
+/* An event of the library's own; seq 0: none. NULL without memory. */
+static struct sink_reply *push_own(struct cursors *all, const struct cursor *c, const char *ev, int64_t seq, int code,
+				   const char *text)
 {
-	static const char text[] = "The daemon has lost events of this conversation that were seen here.";
-	struct sink_reply *r;
+	struct sink_reply *r = NULL;
 	const void *frame;
 	size_t size;
 	struct out *o;
 
-	c->ahead = false;
-	c->seq = seq;
 	if (out_new(&o, NULL))
-		return;
+		return NULL;
 	out_map(o, NULL);
-	out_str(o, "ev", "error");
+	out_str(o, "ev", ev);
 	out_str(o, "conversation", c->name);
-	out_int(o, "seq", seq - 1);
-	out_str(o, "code", "egone");
+	if (seq)
+		out_int(o, "seq", seq);
+	out_str(o, "code", err_name(code));
 	out_str(o, "text", text);
 	out_end(o);
 	frame = out_data(o, &size);
@@ -133,6 +133,24 @@ void cursor_back(struct cursors *all, struct cursor *c, int64_t seq)
 		reply_push(&all->events, r);
 	}
 	out_free(o);
+	return r;
+}
+
+void cursor_back(struct cursors *all, struct cursor *c, int64_t seq)
+{
+	c->ahead = false;
+	c->seq = seq;
+	push_own(all, c, "error", seq - 1, SINK_EGONE,
+		 "The daemon has lost events of this conversation that were seen here.");
+}
+
+void cursor_over(struct cursors *all, struct cursor *c, const struct err *why)
+{
+	struct sink_reply *r = push_own(all, c, "ended", 0, why->code, why->text);
+
+	if (r)
+		r->error = *why;
+	cursor_end(all, c, false);
 }
 
 void cursor_all_lost(struct cursors *all)
@@ -162,17 +180,14 @@ static bool is_too_slow(const struct sink_reply *r)
 	return is_event(r, "error") && code && err_code(code) == SINK_EGONE;
 }
 
-/* The attachment is over: the event waits among the others as bad news. */
 static void give_up(struct cursors *all, struct cursor *c, struct sink_reply *r)
 {
 	const char *text = sink_str(r, "text", NULL);
+	struct err why;
 
-	err_set(&r->error, SINK_EGONE, "%s", text ? text : "The next event is no longer kept.");
-	msg_free(r->msg);
-	r->msg = NULL;
-	r->top = NULL;
-	reply_push(&all->events, r);
-	cursor_end(all, c, false);
+	err_set(&why, SINK_EGONE, "%s", text ? text : "The next event is no longer kept.");
+	sink_reply_free(r);
+	cursor_over(all, c, &why);
 }
 
 /* What the event means for the attachment itself. */

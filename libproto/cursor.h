@@ -51,6 +51,9 @@ bool cursor_begin(struct cursors *all, const char *name, int64_t number, int64_t
  */
 void cursor_back(struct cursors *all, struct cursor *c, int64_t seq);
 
+/* Ends an attachment by itself: the last event of it is the library's own, `ended`, which says why. */
+void cursor_over(struct cursors *all, struct cursor *c, const struct err *why);
+
 /* Ends an attachment. With `drop` its events that were not taken go as well. */
 void cursor_end(struct cursors *all, struct cursor *c, bool drop);
 

@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "reply.h"
+
 enum { UNIX_PATH_MOST = 107 };
 #define IPC "ipc://"
 #define SYSTEM_ENDPOINT "ipc:///run/sinkd/sinkd.sock"
@@ -60,4 +62,10 @@ int endpoint_find(const char *given, char *endpoint, size_t size, struct err *e)
 		return err_set(e, SINK_EINVAL, "The socket's path \"%s\" is longer than %d bytes.",
 			       endpoint + strlen(IPC), UNIX_PATH_MOST);
 	return 0;
+}
+
+int sink_endpoint(const char *given, char *endpoint, size_t size)
+{
+	memset(err_alone(), 0, sizeof(struct err));
+	return endpoint_find(given, endpoint, size, err_alone());
 }

@@ -2,7 +2,8 @@
  * The client's sockets. ZeroMQ would reconnect a socket by itself, but then a request queued before the loss could be
  * carried out twice or ahead of hello; hence one DEALER a connection, watched by a monitor that tells of its end, and
  * pauses of our own between attempts. ZeroMQ's descriptors are edge-triggered, so callers get an epoll descriptor over
- * them, a timer for the next attempt, and an eventfd that is held readable while something waits above.
+ * them, a timer for the next attempt, one for a moment that is waited for above, and an eventfd that is held readable
+ * while something waits there.
  */
 #include "link.h"
 
@@ -34,7 +35,8 @@ struct link {
 	void *zmq;
 	void *sock, *monitor; /* both NULL between attempts */
 	char *endpoint;
-	int epoll, timer, flag;
+	int epoll, timer, alarm, flag;
+	int64_t alarm_at; /* INT64_MAX: never */
 	bool flagged;
 	bool connected; /* the peer accepted: from here on a loss is no "nobody there" */
 	bool lost;	/* the monitor told of the end; what had arrived before is still to be read */
@@ -88,9 +90,11 @@ int link_new(const char *endpoint, struct link **ret, struct err *e)
 	l->endpoint = strdup(endpoint);
 	l->epoll = epoll_create1(EPOLL_CLOEXEC);
 	l->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	l->alarm = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	l->alarm_at = INT64_MAX;
 	l->flag = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (!l->zmq || !l->endpoint || l->epoll < 0 || l->timer < 0 || l->flag < 0 || !watch(l, l->timer) ||
-	    !watch(l, l->flag)) {
+	if (!l->zmq || !l->endpoint || l->epoll < 0 || l->timer < 0 || l->alarm < 0 || l->flag < 0 ||
+	    !watch(l, l->timer) || !watch(l, l->alarm) || !watch(l, l->flag)) {
 		err_set(e, SINK_EIO, "The descriptors of a connection cannot be had: %s.", strerror(errno));
 		link_free(l);
 		return SINK_EIO;
@@ -126,6 +130,8 @@ void link_free(struct link *l)
 		close(l->epoll);
 	if (l->timer >= 0)
 		close(l->timer);
+	if (l->alarm >= 0)
+		close(l->alarm);
 	if (l->flag >= 0)
 		close(l->flag);
 	free(l->endpoint);
@@ -155,7 +161,9 @@ static void explain(struct link *l)
 	if (fd < 0)
 		return;
 	rc = connect(fd, (const struct sockaddr *)&at, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len));
-	if (rc)
+	if (rc && errno == EAGAIN)
+		err_set(&l->reason, SINK_EBUSY, "So many wait for the daemon at %s that nobody else can.", l->endpoint);
+	else if (rc)
 		err_set(&l->reason, SINK_ECONN, "No daemon answers at %s: %s.", l->endpoint, strerror(errno));
 	close(fd);
 }
@@ -189,7 +197,7 @@ static void set_options(struct link *l)
 	zmq_setsockopt(l->sock, ZMQ_MAXMSGSIZE, &most, sizeof(most));
 	set_int(l->sock, ZMQ_LINGER, 0);
 	set_int(l->sock, ZMQ_RECONNECT_IVL, NEVER_BY_ITSELF);
-	set_int(l->sock, ZMQ_SNDHWM, 0); /* one request at a time */
+	set_int(l->sock, ZMQ_SNDHWM, 0); /* a caller knows how much it begins */
 	set_int(l->sock, ZMQ_RCVHWM, 0); /* the credit bounds what may come */
 	if (strncmp(l->endpoint, "tcp://", strlen("tcp://")) == 0) {
 		set_int(l->sock, ZMQ_HEARTBEAT_IVL, HEARTBEAT);
@@ -328,4 +336,19 @@ void link_flag(struct link *l, bool readable)
 	n = readable ? write(l->flag, &one, sizeof(one)) : read(l->flag, &one, sizeof(one));
 	if (n == sizeof(one))
 		l->flagged = readable;
+}
+
+void link_alarm(struct link *l, int64_t at)
+{
+	struct itimerspec t = { 0 };
+
+	if (at == l->alarm_at)
+		return;
+	if (at != INT64_MAX) {
+		at = at > 0 ? at : 1; /* 0 would disarm it */
+		t.it_value.tv_sec = at / 1000;
+		t.it_value.tv_nsec = (long)(at % 1000) * 1000000;
+	}
+	timerfd_settime(l->alarm, TFD_TIMER_ABSTIME, &t, NULL);
+	l->alarm_at = at;
 }

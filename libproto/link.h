@@ -47,9 +47,10 @@ void link_drop(struct link *l);	   /* ends the present connection; a new one is 
 
 /*
  * A descriptor for poll(2) that is readable while link_flag() is set and whenever link_next() would have news after
- * having said LINK_QUIET. The link's own.
+ * having said LINK_QUIET. The link's own. It is readable from the moment of link_alarm() on, too (INT64_MAX: never).
  */
 int link_fd(const struct link *l);
 void link_flag(struct link *l, bool readable);
+void link_alarm(struct link *l, int64_t at);
 
 #endif

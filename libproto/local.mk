@@ -8,7 +8,13 @@ libproto_liberror_la_SOURCES = libproto/error.c libproto/error.h libproto/sink_c
 libproto_liberror_la_CPPFLAGS = $(proto_cppflags)
 libproto_liberror_la_CFLAGS = $(proto_cflags)
 
-libproto_libmsg_la_SOURCES = libproto/msg.c libproto/msg.h libproto/out.c libproto/val.c
+libproto_libmsg_la_SOURCES = \
+	libproto/board.c \
+	libproto/board.h \
+	libproto/msg.c \
+	libproto/msg.h \
+	libproto/out.c \
+	libproto/val.c
 libproto_libmsg_la_CPPFLAGS = $(proto_cppflags) $(MSGPACK_CFLAGS)
 libproto_libmsg_la_CFLAGS = $(proto_cflags)
 libproto_libmsg_la_LIBADD = libproto/liberror.la $(MSGPACK_LIBS)
@@ -16,11 +22,15 @@ libproto_libmsg_la_LIBADD = libproto/liberror.la $(MSGPACK_LIBS)
 # -version-info current:revision:age: an added function raises current and age, a changed one current alone.
 lib_LTLIBRARIES += libproto/libsink.la
 libproto_libsink_la_SOURCES = $(sink_sources)
-libproto_libsink_la_CPPFLAGS = $(proto_cppflags) $(ZMQ_CFLAGS)
+libproto_libsink_la_CPPFLAGS = $(proto_cppflags) $(JANSSON_CFLAGS) $(ZMQ_CFLAGS)
 libproto_libsink_la_CFLAGS = $(proto_cflags)
-libproto_libsink_la_LDFLAGS = $(AM_LDFLAGS) -version-info 1:0:1 -export-symbols-regex '^sink_'
-libproto_libsink_la_LIBADD = libproto/libmsg.la $(ZMQ_LIBS)
+libproto_libsink_la_LDFLAGS = $(AM_LDFLAGS) -version-info 3:0:3 -export-symbols-regex '^sink_'
+libproto_libsink_la_LIBADD = libproto/libmsg.la $(JANSSON_LIBS) $(ZMQ_LIBS)
 sink_sources = \
+	libproto/args_json.c \
+	libproto/board_map.c \
+	libproto/call.c \
+	libproto/call.h \
 	libproto/cursor.c \
 	libproto/cursor.h \
 	libproto/endpoint.c \
@@ -40,8 +50,6 @@ dist_man_MANS += man/sink-protocol.7 man/libsink.3
 EXTRA_DIST += \
 	libproto/README.md \
 	libproto/sink.pc.in \
-	contrib/python/README.md \
-	contrib/python/sinkask.py \
 	tests/fuzz/corpus-msg
 CLEANFILES += libproto/sink.pc
 
@@ -53,6 +61,8 @@ libproto/sink.pc: $(srcdir)/libproto/sink.pc.in config.status
 
 if HAVE_CMOCKA
 proto_tests = \
+	tests/unit/test_begin \
+	tests/unit/test_board \
 	tests/unit/test_error \
 	tests/unit/test_link \
 	tests/unit/test_msg \
@@ -78,6 +88,14 @@ tests_unit_test_out_LDADD = libproto/libmsg.la $(CMOCKA_LIBS)
 # The library as a program meets it; the daemon that they test against writes messages, which the library does not export.
 fake_daemon = tests/unit/fake_daemon.c tests/unit/fake_daemon.h
 fake_daemon_libs = libproto/libsink.la libproto/libmsg.la $(ZMQ_LIBS) $(CMOCKA_LIBS) -lpthread
+
+tests_unit_test_begin_SOURCES = tests/unit/test_begin.c $(fake_daemon)
+tests_unit_test_begin_CPPFLAGS = $(proto_test_cppflags) $(ZMQ_CFLAGS)
+tests_unit_test_begin_LDADD = $(fake_daemon_libs)
+
+tests_unit_test_board_SOURCES = tests/unit/test_board.c
+tests_unit_test_board_CPPFLAGS = $(proto_test_cppflags)
+tests_unit_test_board_LDADD = libproto/libmsg.la $(CMOCKA_LIBS) -lpthread
 
 tests_unit_test_link_SOURCES = tests/unit/test_link.c $(fake_daemon)
 tests_unit_test_link_CPPFLAGS = $(proto_test_cppflags) $(ZMQ_CFLAGS)

@@ -16,7 +16,8 @@
 #include <msgpack.h>
 
 struct msg {
-	msgpack_unpacked un;
+	msgpack_zone *zone; /* of the values */
+	msgpack_object root;
 	char bytes[]; /* the frame, and one byte more for the last terminator */
 };
 
@@ -273,10 +274,21 @@ static int finish(struct msg *m, msgpack_object *o, struct err *e)
 	return rc;
 }
 
+/*
+ * Memory for the values of a frame, in pieces of about what it needs. msgpack_unpack_next() would take 8 KiB for each,
+ * and a client may have fifty short events before it.
+ */
+static msgpack_zone *new_zone(size_t size)
+{
+	enum { LEAST = 256, MOST = 8192 };
+	const size_t guess = 4 * size;
+
+	return msgpack_zone_new(size > MOST / 4 ? MOST : guess < LEAST ? LEAST : guess);
+}
+
 int msg_parse(const void *frame, size_t size, struct msg **ret, struct err *e)
 {
 	struct msg *m;
-	size_t used = 0;
 	int rc = walk_frame(frame, size, e);
 
 	if (rc)
@@ -285,12 +297,12 @@ int msg_parse(const void *frame, size_t size, struct msg **ret, struct err *e)
 	if (!m)
 		return err_set(e, SINK_ENOMEM, "There is no memory for a message of %zu bytes.", size);
 	memcpy(m->bytes, frame, size);
-	msgpack_unpacked_init(&m->un);
-	if (msgpack_unpack_next(&m->un, m->bytes, size, &used) != MSGPACK_UNPACK_SUCCESS) {
+	m->zone = new_zone(size);
+	if (!m->zone || msgpack_unpack(m->bytes, size, NULL, m->zone, &m->root) != MSGPACK_UNPACK_SUCCESS) {
 		msg_free(m); /* the walk has passed it, so nothing but memory is left to fail */
 		return err_set(e, SINK_ENOMEM, "There is no memory to decode a message of %zu bytes.", size);
 	}
-	rc = finish(m, &m->un.data, e);
+	rc = finish(m, &m->root, e);
 	if (rc) {
 		msg_free(m);
 		return rc;
@@ -303,13 +315,14 @@ void msg_free(struct msg *m)
 {
 	if (!m)
 		return;
-	msgpack_unpacked_destroy(&m->un);
+	if (m->zone)
+		msgpack_zone_free(m->zone);
 	free(m);
 }
 
 const struct val *msg_root(const struct msg *m)
 {
-	return (const struct val *)&m->un.data;
+	return (const struct val *)&m->root;
 }
 
 /* ---- checked fields ---- */

@@ -24,7 +24,7 @@ enum { SINK_PROTOCOL = 1 };
  * number of values is what bounds the memory: 24 MiB here.
  */
 enum {
-	MSG_DEPTH = 16,		/* maps and arrays inside each other, the message itself included */
+	MSG_DEPTH = 32,		/* maps and arrays inside each other, the message itself included */
 	MSG_PAIRS = 128,	/* pairs of one map */
 	MSG_ELEMENTS = 1 << 20, /* values in all, keys included */
 };

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define MSGPACK_SBUFFER_INIT_SIZE 256 /* most messages are short, and a client may wait for many at once */
 #include <msgpack.h>
 
 #include "msg.h"

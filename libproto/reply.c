@@ -15,6 +15,23 @@ struct sink_args {
 	bool keyed; /* the caller gave a key */
 };
 
+struct err *err_alone(void)
+{
+	static _Thread_local struct err e;
+
+	return &e;
+}
+
+const char *sink_error_name(int code)
+{
+	return err_name(code);
+}
+
+const char *sink_version(void)
+{
+	return PACKAGE_VERSION;
+}
+
 /* ---- arguments ---- */
 
 struct sink_args *sink_args_new(void)
@@ -152,6 +169,7 @@ static int read_back(const char *op, struct request *q, struct err *e)
 	q->repeat = again_of(op) == AGAIN_HARMLESS || val_get(root, "key");
 	q->attaches = strcmp(op, "attach") == 0 || val_bool(val_get(root, "attach"), false);
 	q->credit = val_int(val_get(root, "credit"), CURSOR_CREDIT);
+	q->detaches = strcmp(op, "detach") == 0 ? val_int(val_get(root, "attachment"), 0) : 0;
 	msg_free(m);
 	return 0;
 }
@@ -314,6 +332,18 @@ static const struct val *at_path(const struct sink_reply *r, const char *path)
 		path += len + 1;
 	}
 	return v;
+}
+
+int64_t sink_reply_request(const struct sink_reply *r)
+{
+	return r ? r->request : 0;
+}
+
+int sink_reply_error(const struct sink_reply *r, const char **text)
+{
+	if (text)
+		*text = r ? r->error.text : "";
+	return r ? r->error.code : 0;
 }
 
 bool sink_has(const struct sink_reply *r, const char *path)

@@ -9,15 +9,19 @@
 #include "msg.h"
 #include "sink.h"
 
-/* One received message, or a piece of bad news that waits in the queue among the events. */
+/* One received message, or bad news: a reply that never came. */
 struct sink_reply {
 	struct msg *msg;	 /* NULL in bad news */
 	const struct val *top;	 /* the map that paths start from: `ok` of a reply, the whole of an event */
-	struct err error;	 /* of bad news, or of a reply that is an error; else code 0 */
+	struct err error;	 /* of bad news, of a reply that is an error, of `ended`; else code 0 */
 	struct sink_reply *next; /* in a queue */
 	uint64_t cursor;	 /* the attachment that an event belongs to; 0 without one */
 	int64_t cost;		 /* bytes of credit that come back when it is taken */
+	int64_t request;	 /* the number of the request that was only begun; 0 of an event */
 };
+
+/* This thread's last error that belongs to no connection: what sink_error(NULL) tells. */
+struct err *err_alone(void);
 
 /* Decodes a frame. SINK_EFORMAT, SINK_ENOMEM. */
 int reply_new(const void *frame, size_t size, struct sink_reply **ret, struct err *e);
@@ -42,6 +46,7 @@ struct request {
 	bool repeat;   /* sent twice it is carried out once, so that it may be sent again after a loss */
 	bool attaches; /* its reply may name an attachment, or where to attach */
 	int64_t credit;
+	int64_t detaches; /* the attachment that it ends; 0: none */
 };
 
 /*

@@ -1,9 +1,10 @@
 /*
  * The client's protocol: hello, calls, events, and the way back after a loss. link.c knows sockets, cursor.c cursors,
- * this file what is said and when.
+ * call.c requests under way, this file what is said and when.
  *
  * Whatever arrives is dispatched in one place, dispatch(), whoever waits: a call that waits for its reply queues the
- * events that come first, and an event loop that waits for events settles what else arrives.
+ * events that come first, and an event loop that waits for events settles what else arrives. Whatever is to be sent is
+ * sent in one place too, step(): a call is begun, sent when there is a connection, and sent again on the next one.
  */
 #include "sink.h"
 
@@ -11,19 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "call.h"
 #include "cursor.h"
 #include "endpoint.h"
 #include "link.h"
 #include "reply.h"
-
-/* The one call that is under way. */
-struct call {
-	uint64_t id;
-	const char *op;
-	struct request req;
-	bool sent, done;
-	struct sink_reply *reply;
-};
 
 struct sink {
 	struct link *link;
@@ -36,32 +29,20 @@ struct sink {
 	bool leaving; /* the daemon has said bye: what can wait is for the next one */
 	uint64_t last_id, hello_id;
 	int64_t request_most; /* bytes that the daemon takes; 0 when it does not say */
-	struct call *call;    /* NULL between calls */
+	struct calls calls;
 	struct cursors cursors;
 };
-
-static _Thread_local struct err open_error;
 
 /* ---- small answers ---- */
 
 int sink_error(const struct sink *s)
 {
-	return s ? s->err.code : open_error.code;
+	return s ? s->err.code : err_alone()->code;
 }
 
 const char *sink_error_text(const struct sink *s)
 {
-	return s ? s->err.text : open_error.text;
-}
-
-const char *sink_error_name(int code)
-{
-	return err_name(code);
-}
-
-const char *sink_version(void)
-{
-	return PACKAGE_VERSION;
+	return s ? s->err.text : err_alone()->text;
 }
 
 const struct sink_reply *sink_hello(const struct sink *s)
@@ -77,12 +58,6 @@ bool sink_connected(const struct sink *s)
 int sink_fd(struct sink *s)
 {
 	return link_fd(s->link);
-}
-
-int sink_endpoint(const char *given, char *endpoint, size_t size)
-{
-	memset(&open_error, 0, sizeof(open_error));
-	return endpoint_find(given, endpoint, size, &open_error);
 }
 
 /* ---- requests of the library's own ---- */
@@ -197,36 +172,68 @@ static void take_hello(struct sink *s, struct sink_reply *r)
 		send_attach(s, cur);
 }
 
-static void resolve(struct sink *s, struct sink_reply *r)
+/* The reply is there: kept for who waits for it, put among the events for who does not. Those end with it. */
+static void answer(struct sink *s, struct call *c, struct sink_reply *r)
 {
-	struct call *c = s->call;
-	const char *name = sink_str(r, "conversation.name", NULL);
+	if (c->waited) {
+		c->reply = r;
+	} else {
+		r->request = (int64_t)c->id;
+		reply_push(&s->cursors.events, r);
+		call_end(&s->calls, c);
+	}
+}
+
+/* There will be no reply. */
+static void answer_bad(struct sink *s, struct call *c, const struct err *why)
+{
+	struct sink_reply *r = c->news;
+
+	c->news = NULL;
+	r->error = *why;
+	answer(s, c, r);
+}
+
+/* Makes the attachment that a reply names, or comes back at the event where it should be. */
+static void begin_attachment(struct sink *s, struct sink_reply *r, const char *name, int64_t credit, bool moves)
+{
 	int64_t number = sink_int(r, "attachment", 0);
+	struct cursor *cur = cursor_named(&s->cursors, name);
+
+	if (cur && (cur->number || cur->request) && !moves)
+		return; /* a say leaves an attachment where it is */
+	if (!cursor_begin(&s->cursors, name, number, sink_int(r, "seq", 0), credit))
+		err_set(&r->error, SINK_ENOMEM, "There is no memory for an attachment.");
+	else if (!number) /* the reply to an earlier connection, which was kept for its key */
+		send_attach(s, cursor_named(&s->cursors, name));
+}
+
+static void resolve(struct sink *s, struct call *c, struct sink_reply *r)
+{
+	const char *name = sink_str(r, "conversation.name", NULL);
+	bool attaches, moves;
 	struct cursor *cur;
+	int64_t credit;
 
 	if (r->error.code == SINK_EBUSY && s->leaving && c->req.repeat) {
 		c->sent = false; /* the next daemon is asked */
 		sink_reply_free(r);
 		return;
 	}
-	c->reply = r;
-	c->done = true;
-	if (!c->req.attaches || !name || !sink_has(r, "seq"))
-		return;
-	cur = cursor_named(&s->cursors, name);
-	if (cur && (cur->number || cur->request) && strcmp(c->op, "attach") != 0)
-		return; /* a say leaves an attachment where it is */
-	if (!cursor_begin(&s->cursors, name, number, sink_int(r, "seq", 0), c->req.credit))
-		err_set(&r->error, SINK_ENOMEM, "There is no memory for an attachment.");
-	else if (!number) /* the reply to an earlier connection, which was kept for its key */
-		send_attach(s, cursor_named(&s->cursors, name));
+	cur = !r->error.code && c->req.detaches ? cursor_numbered(&s->cursors, c->req.detaches) : NULL;
+	if (cur) /* a detach by hand ends the library's part as well */
+		cursor_end(&s->cursors, cur, true);
+	attaches = c->req.attaches && name && sink_has(r, "seq");
+	credit = c->req.credit;
+	moves = strcmp(c->op, "attach") == 0;
+	answer(s, c, r); /* ahead of the events of its attachment */
+	if (attaches)
+		begin_attachment(s, r, name, credit, moves);
 }
 
 /* The answer to an attach that was to bring us back. */
 static void came_back(struct sink *s, struct cursor *cur, const struct sink_reply *r)
 {
-	struct sink_reply *news;
-
 	cur->request = 0;
 	if (!r->error.code) {
 		cur->number = sink_int(r, "attachment", 0);
@@ -239,23 +246,21 @@ static void came_back(struct sink *s, struct cursor *cur, const struct sink_repl
 		send_attach(s, cur);
 		return;
 	}
-	news = reply_new_error(&r->error);
-	if (news)
-		reply_push(&s->cursors.events, news);
-	cursor_end(&s->cursors, cur, false);
+	cursor_over(&s->cursors, cur, &r->error);
 }
 
 static void take_reply(struct sink *s, struct sink_reply *r)
 {
 	uint64_t id = (uint64_t)val_int(val_get(msg_root(r->msg), "id"), 0);
 	struct cursor *cur = id ? cursor_awaiting(&s->cursors, id) : NULL;
+	struct call *c = id || r->error.code ? call_of(&s->calls, id) : NULL;
 
 	if (id && id == s->hello_id) {
 		take_hello(s, r);
 		return;
 	}
-	if (s->call && s->call->sent && !s->call->done && (id == s->call->id || (!id && r->error.code))) {
-		resolve(s, r);
+	if (c) {
+		resolve(s, c, r);
 		return;
 	}
 	if (cur)
@@ -289,41 +294,112 @@ static void dispatch(struct sink *s, const void *frame, size_t size)
 		return;
 	}
 	s->leaving |= is_bye(r);
-	gap = cursor_event(&s->cursors, r, size, s->call && s->call->req.attaches);
+	gap = cursor_event(&s->cursors, r, size, call_attaching(&s->calls));
 	if (gap && s->ready)
 		send_attach(s, gap);
 }
 
+/* ---- what is to be sent, and for how long ---- */
+
 static void lost(struct sink *s)
 {
+	struct err why;
+
 	s->ready = false;
 	s->leaving = false;
 	s->hello_id = 0;
 	cursor_all_lost(&s->cursors);
+	for (struct call *c = s->calls.first, *next; c; c = next) {
+		next = c->next;
+		if (!c->sent || c->reply)
+			continue;
+		c->sent = false;
+		if (c->req.repeat)
+			continue;
+		err_set(&why, SINK_ECONN,
+			"The connection was lost before \"%s\" was answered: it may have been carried out.", c->op);
+		answer_bad(s, c, &why);
+	}
 }
 
-/* One piece of news, waiting for it until `deadline`. */
+/* Sends what waits for a connection: what was begun without one, or was lost with the last. */
+static void send_calls(struct sink *s)
+{
+	for (struct call *c = s->calls.first, *next; c; c = next) {
+		struct err why;
+		int rc;
+
+		next = c->next;
+		if (c->sent || c->reply || (s->leaving && c->req.repeat))
+			continue;
+		rc = link_send(s->link, c->req.frame, c->req.size, &why);
+		c->sent = !rc;
+		if (rc == SINK_ECONN)
+			return; /* the loss is about to be told */
+		if (rc)
+			answer_bad(s, c, &why);
+	}
+}
+
+/* Why a call has waited in vain. */
+static void explain(const struct sink *s, const struct call *c, struct err *why)
+{
+	if (s->fatal.code)
+		*why = s->fatal;
+	else if (s->ready)
+		err_set(why, SINK_ETIMEDOUT, "The daemon did not answer \"%s\" in time.", c->op);
+	else if (s->refused.code)
+		*why = s->refused;
+	else
+		err_set(why, SINK_ECONN, "%s", link_reason(s->link)->text);
+}
+
+/* Ends the calls whose time is over; all of them when the connection is of no use any more. */
+static void expire_calls(struct sink *s)
+{
+	int64_t now = link_now();
+	struct err why;
+
+	for (struct call *c = s->calls.first, *next; c; c = next) {
+		next = c->next;
+		if (c->reply || (c->deadline > now && !s->fatal.code))
+			continue;
+		explain(s, c, &why);
+		answer_bad(s, c, &why);
+	}
+}
+
+/* One piece of news, waiting for it until `deadline`. What has arrived is read before any call's time is over. */
 static enum link_news step(struct sink *s, int64_t deadline)
 {
 	const void *frame;
 	size_t size;
-	enum link_news news = link_next(s->link, deadline, &frame, &size);
+	int64_t first = call_deadline(&s->calls, true);
+	enum link_news news;
 
+	if (s->ready)
+		send_calls(s);
+	news = link_next(s->link, first < deadline ? first : deadline, &frame, &size);
 	if (news == LINK_STARTED)
 		send_hello(s);
 	else if (news == LINK_FRAME)
 		dispatch(s, frame, size);
 	else if (news == LINK_LOST)
 		lost(s);
+	if (s->calls.first && (news == LINK_QUIET || s->fatal.code))
+		expire_calls(s);
+	if (!call_attaching(&s->calls))
+		cursor_forget_strays(&s->cursors);
 	return news;
 }
 
-/* Takes in all that is there already, and tells sink_fd() whether something waits for the caller. */
+/* Takes in all that is there already, and tells sink_fd() whether something waits for the caller, and until when. */
 static void settle(struct sink *s)
 {
 	while (!s->fatal.code && step(s, 0) != LINK_QUIET)
 		;
 	link_flag(s->link, s->cursors.events.first || s->fatal.code);
+	link_alarm(s->link, call_deadline(&s->calls, false));
 }
 
 /* ---- opening and closing ---- */
@@ -339,9 +415,9 @@ static int say_hello(struct sink *s, const char *endpoint, int timeout_ms, struc
 			return err_set(e, s->fatal.code, "%s", s->fatal.text);
 		if (s->refused.code)
 			return err_set(e, s->refused.code, "%s", s->refused.text);
-		if (news == LINK_LOST)
+		if (news == LINK_LOST && link_reason(s->link)->code != SINK_EBUSY)
 			return err_set(e, SINK_ECONN, "%s", link_reason(s->link)->text);
-		if (news == LINK_QUIET && link_now() >= deadline)
+		if (news != LINK_FRAME && link_now() >= deadline)
 			return err_set(e, SINK_ETIMEDOUT, "The daemon at %s did not answer within %d ms.", endpoint,
 				       timeout_ms);
 	}
@@ -353,20 +429,22 @@ struct sink *sink_open(const char *endpoint, const char *client, int timeout_ms)
 	char at[256];
 	struct sink *s;
 
-	memset(&open_error, 0, sizeof(open_error));
-	if (endpoint_find(endpoint, at, sizeof(at), &open_error))
+	memset(err_alone(), 0, sizeof(struct err));
+	if (endpoint_find(endpoint, at, sizeof(at), err_alone()))
 		return NULL;
 	s = calloc(1, sizeof(*s));
-	if (s)
+	if (s) {
 		cursor_all_init(&s->cursors);
+		call_all_init(&s->calls);
+	}
 	if (s)
 		s->client = strdup(client ? client : "libsink");
 	if (!s || !s->client) {
 		sink_close(s);
-		err_set(&open_error, SINK_ENOMEM, "There is no memory for a connection.");
+		err_set(err_alone(), SINK_ENOMEM, "There is no memory for a connection.");
 		return NULL;
 	}
-	if (link_new(at, &s->link, &open_error) || say_hello(s, at, timeout_ms, &open_error)) {
+	if (link_new(at, &s->link, err_alone()) || say_hello(s, at, timeout_ms, err_alone())) {
 		sink_close(s);
 		return NULL;
 	}
@@ -380,6 +458,7 @@ void sink_close(struct sink *s)
 		return;
 	link_free(s->link);
 	cursor_all_release(&s->cursors);
+	call_all_release(&s->calls);
 	sink_reply_free(s->hello);
 	free(s->client);
 	free(s);
@@ -387,111 +466,61 @@ void sink_close(struct sink *s)
 
 /* ---- calls ---- */
 
-/* Ends the wait when the news say so; 0 to go on waiting. */
-static int check_wait(struct sink *s, struct call *c, enum link_news news, int64_t deadline)
+/* Takes the arguments in every case. NULL on failure, with s->err set. */
+static struct call *begin_call(struct sink *s, const char *op, struct sink_args *args, int timeout_ms, bool waited)
 {
-	if (s->fatal.code)
-		return err_set(&s->err, s->fatal.code, "%s", s->fatal.text);
-	if (news == LINK_LOST && c->sent) {
-		c->sent = false;
-		if (!c->req.repeat)
-			return err_set(
-				&s->err, SINK_ECONN,
-				"The connection was lost before \"%s\" was answered: it may have been carried out.",
-				c->op);
-	}
-	if (news != LINK_QUIET || link_now() < deadline)
-		return 0;
-	if (s->ready)
-		return err_set(&s->err, SINK_ETIMEDOUT, "The daemon did not answer \"%s\" in time.", c->op);
-	if (s->refused.code)
-		return err_set(&s->err, s->refused.code, "%s", s->refused.text);
-	return err_set(&s->err, SINK_ECONN, "%s", link_reason(s->link)->text);
-}
-
-static int wait_for(struct sink *s, struct call *c, int64_t deadline)
-{
-	int rc = 0;
-
-	while (!c->done && !rc) {
-		if (s->ready && !c->sent && !(s->leaving && c->req.repeat)) {
-			rc = link_send(s->link, c->req.frame, c->req.size, &s->err);
-			c->sent = !rc;
-			if (rc == SINK_ECONN)
-				rc = 0; /* the loss is about to be told */
-		}
-		if (!rc)
-			rc = check_wait(s, c, step(s, deadline), deadline);
-		if (c->done)
-			rc = 0;
-	}
-	if (rc)
-		return rc;
-	memset(&s->err, 0, sizeof(s->err));
-	if (c->reply->error.code)
-		s->err = c->reply->error;
-	return s->err.code;
-}
-
-/* A detach by hand ends the library's part as well. */
-static void detached(struct sink *s, const struct request *q)
-{
-	struct msg *m;
-	struct cursor *cur;
-
-	if (msg_parse(q->frame, q->size, &m, NULL))
-		return;
-	cur = cursor_numbered(&s->cursors, val_int(val_get(msg_root(m), "attachment"), -1));
-	if (cur)
-		cursor_end(&s->cursors, cur, true);
-	msg_free(m);
-}
-
-/* NULL on failure, with s->err set. */
-static struct sink_reply *call_with(struct sink *s, struct call *c, struct sink_args *args, int64_t deadline)
-{
-	int rc;
-
-	if (s->fatal.code) {
-		s->err = s->fatal;
-		return NULL;
-	}
-	c->id = ++s->last_id;
-	if (args_finish(args, c->op, c->id, &c->req, &s->err))
-		return NULL;
-	if (s->request_most > 0 && c->req.size > (size_t)s->request_most) {
-		err_set(&s->err, SINK_EINVAL, "The request has %zu bytes; the daemon takes %" PRId64 ".", c->req.size,
-			s->request_most);
-		return NULL;
-	}
-	s->call = c;
-	rc = wait_for(s, c, deadline);
-	s->call = NULL;
-	cursor_forget_strays(&s->cursors);
-	if (rc) {
-		sink_reply_free(c->reply);
-		return NULL;
-	}
-	if (strcmp(c->op, "detach") == 0)
-		detached(s, &c->req);
-	return c->reply;
-}
-
-struct sink_reply *sink_call(struct sink *s, const char *op, struct sink_args *args, int timeout_ms)
-{
-	struct call c = { .op = op };
-	struct sink_reply *r = NULL;
+	struct call *c = NULL;
 
 	memset(&s->err, 0, sizeof(s->err));
 	if (!args)
 		args = sink_args_new();
-	if (args)
-		r = call_with(s, &c, args, link_deadline(timeout_ms));
-	else
+	if (s->fatal.code)
+		s->err = s->fatal;
+	else if (!args)
 		err_set(&s->err, SINK_ENOMEM, "There is no memory for a request.");
-	sink_args_free(args);
+	else
+		call_new(&s->calls, ++s->last_id, op, args, &c, &s->err);
+	if (!c) {
+		sink_args_free(args);
+		return NULL;
+	}
+	if (s->request_most > 0 && c->req.size > (size_t)s->request_most) {
+		err_set(&s->err, SINK_EINVAL, "The request has %zu bytes; the daemon takes %" PRId64 ".", c->req.size,
+			s->request_most);
+		call_end(&s->calls, c);
+		return NULL;
+	}
+	c->deadline = link_deadline(timeout_ms);
+	c->waited = waited;
+	return c;
+}
+
+struct sink_reply *sink_call(struct sink *s, const char *op, struct sink_args *args, int timeout_ms)
+{
+	struct call *c = begin_call(s, op, args, timeout_ms, true);
+	struct sink_reply *r = NULL;
+
+	if (c) {
+		while (!c->reply)
+			step(s, c->deadline);
+		s->err = c->reply->error;
+		if (!s->err.code) {
+			r = c->reply;
+			c->reply = NULL;
+		}
+		call_end(&s->calls, c);
+	}
 	settle(s);
 	return r;
+}
+
+int64_t sink_begin(struct sink *s, const char *op, struct sink_args *args, int timeout_ms)
+{
+	struct call *c = begin_call(s, op, args, timeout_ms, false);
+	int64_t number = c ? (int64_t)c->id : s->err.code;
+
+	settle(s);
+	return number;
 }
 
 /* ---- attachments and events ---- */
@@ -526,22 +555,16 @@ int sink_detach(struct sink *s, const char *conversation)
 	return 0;
 }
 
-/* Hands an event to the caller, and its bytes back to the daemon once half of the credit has come together. */
-static struct sink_reply *hand_out(struct sink *s, struct sink_reply *r)
+/* An event goes to the caller, and its bytes back to the daemon once half of the credit has come together. */
+static void hand_out(struct sink *s, const struct sink_reply *r)
 {
 	struct cursor *cur = r->cursor ? cursor_of(&s->cursors, r->cursor) : NULL;
 
-	if (!r->msg) {
-		s->err = r->error;
-		sink_reply_free(r);
-		return NULL;
-	}
 	if (cur && cur->number) {
 		cur->taken += r->cost;
 		if (s->ready && cur->taken > 0 && cur->taken >= cur->credit / 2)
 			send_credit(s, cur);
 	}
-	return r;
 }
 
 struct sink_reply *sink_event(struct sink *s, int timeout_ms)
@@ -558,7 +581,7 @@ struct sink_reply *sink_event(struct sink *s, int timeout_ms)
 			break; /* the time is over, or a signal wants the caller */
 	}
 	if (r)
-		r = hand_out(s, r);
+		hand_out(s, r);
 	else if (s->fatal.code)
 		s->err = s->fatal;
 	settle(s);

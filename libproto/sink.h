@@ -26,7 +26,7 @@ struct sink;
 struct sink_reply; /* a reply or an event; the caller's, until sink_reply_free() */
 struct sink_args;  /* the fields of a request */
 
-/* The last call's error, or sink_open()'s when `s` is NULL (one a thread): 0 or a negative code, and a sentence. */
+/* The last call's error; with NULL that of what belongs to no connection, one a thread: 0 or a code, and a sentence. */
 SINK_API int sink_error(const struct sink *s);
 SINK_API const char *sink_error_text(const struct sink *s);
 SINK_API const char *sink_error_name(int code);
@@ -49,7 +49,10 @@ SINK_API int sink_endpoint(const char *given, char *endpoint, size_t size);
 SINK_API struct sink *sink_open(const char *endpoint, const char *client, int timeout_ms);
 SINK_API void sink_close(struct sink *s); /* NULL is fine */
 
-/* Readable when something may have arrived: for poll(2), level-triggered; call sink_event(s, 0) until it gives NULL. */
+/*
+ * Readable when something may have arrived, or the time of a sink_begin() is over: for poll(2), level-triggered; call
+ * sink_event(s, 0) until it gives NULL.
+ */
 SINK_API int sink_fd(struct sink *s);
 
 /* The daemon's answer to hello; the library's, until the next call. After a reconnect it is the new daemon's. */
@@ -69,6 +72,13 @@ SINK_API void sink_args_array(struct sink_args *a, const char *key); /* until si
 SINK_API void sink_args_end(struct sink_args *a);
 
 /*
+ * Adds the value that a JSON text is: an object, an array, or any other, the keys of objects in their order. False, and
+ * nothing is added, when it is no JSON, has a key twice, a number beyond int64 or double, or nesting that no request
+ * can have; see sink_error_text(NULL).
+ */
+SINK_API bool sink_args_json(struct sink_args *a, const char *key, const char *json, size_t len);
+
+/*
  * Calls a verb and waits for its reply, at most timeout_ms (-1: for ever); `args` (may be NULL) is freed in every case.
  * NULL on failure: the daemon's own code and text; SINK_EINVAL for arguments that are no whole map or too long;
  * SINK_ETIMEDOUT; SINK_ECONN. While there is no connection, or the daemon has said `bye`, it waits for the next one.
@@ -83,6 +93,22 @@ SINK_API void sink_args_end(struct sink_args *a);
 SINK_API struct sink_reply *sink_call(struct sink *s, const char *op, struct sink_args *args, int timeout_ms);
 
 /*
+ * Calls a verb without waiting: returns the request's number (above 0) at once, or a negative code when it can never be
+ * sent, with sink_error(). Any number may be under way. The reply comes out of sink_event() among the events, ahead of
+ * the first event of the attachment that it may name; it is known by sink_reply_request(). There is exactly one for
+ * each number: when the daemon refused, or the time is over, or the connection is of no use, it is an error, which
+ * sink_reply_error() tells. Everything else is as with sink_call(): what is carried out once, what is sent again after
+ * a loss, what attaches. Requests are sent in the order in which they were begun; replies may overtake each other.
+ */
+SINK_API int64_t sink_begin(struct sink *s, const char *op, struct sink_args *args, int timeout_ms);
+
+/* The number that sink_begin() gave to the request of this reply; 0 for an event. */
+SINK_API int64_t sink_reply_request(const struct sink_reply *r);
+
+/* 0, or the negative code of a reply that is an error, or of `ended`; *text (may be NULL) becomes its sentence. */
+SINK_API int sink_reply_error(const struct sink_reply *r, const char **text);
+
+/*
  * Attaches to a conversation from event `from` on (-1: from the next one). Returns 0 or a negative code; afterwards its
  * events come from sink_event(), over all reconnects, until sink_detach() or its `removed` event. Attaching again moves
  * the attachment; events that were not taken yet are dropped. A say, regenerate or generate called with attach=true
@@ -95,11 +121,14 @@ SINK_API int sink_attach(struct sink *s, const char *conversation, int64_t from,
 SINK_API int sink_detach(struct sink *s, const char *conversation);
 
 /*
- * The next event, waiting at most timeout_ms (0: not at all, -1: for ever); the caller's. NULL with sink_error() 0:
- * none came, or a signal did. NULL with a code: an attachment ended, because its next event is no longer kept
- * (SINK_EGONE) or its conversation was not found again (SINK_ENOENT), while others go on; or the connection is of no
- * use any more, and stays so (SINK_EPROTO: another version, SINK_EFORMAT: what came is no message). Besides the events
- * of conversations there is `bye`, which has neither `conversation` nor `seq`: the daemon ends, and will be waited for.
+ * The next event, or reply to a sink_begin(), waiting at most timeout_ms (0: not at all, -1: for ever); the caller's.
+ * NULL with sink_error() 0: none came, or a signal did. NULL with a code: the connection is of no use any more, and
+ * stays so (SINK_EPROTO: another version, SINK_EFORMAT: what came is no message).
+ * Besides the events of conversations there is `bye`, which has neither `conversation` nor `seq`: the daemon ends, and
+ * will be waited for.
+ * `ended`, with `conversation`, `code` and `text`, is the library's own word that the attachment to that conversation
+ * has ended, while others go on: its next event is no longer kept (egone), or it was not found again (enoent).
+ * sink_reply_error() tells the same.
  * An `error` event with code `egone` is the library's own word that the daemon came back without events that were seen
  * here, since its disk was full; the attachment goes on behind the event's `seq`.
  */
@@ -107,6 +136,16 @@ SINK_API struct sink_reply *sink_event(struct sink *s, int timeout_ms);
 
 /* Whether the daemon answers now; false while the library is trying to reconnect. */
 SINK_API bool sink_connected(const struct sink *s);
+
+/*
+ * The state that the daemon at `endpoint` (as for sink_endpoint()) shows in shared memory, without a connection or a
+ * message: it can be had while the daemon is stopped, busy, or loading its model. A map like a reply, the caller's; its
+ * fields are in sink-protocol(7), THE STATUS SEGMENT. `age` is how many seconds ago it was written: a daemon whose
+ * state is older than three times `period_ms` does not answer. NULL with sink_error(NULL): SINK_ECONN when no daemon is
+ * there, or it shows nothing (its option status-segment), SINK_EIO when it may not be read, SINK_EFORMAT when it is
+ * just starting, SINK_EPROTO, SINK_EINVAL, SINK_ENOMEM.
+ */
+SINK_API struct sink_reply *sink_board(const char *endpoint);
 
 /*
  * Reading a reply's `ok` map or an event by path: keys and indices joined by dots, such as "conversation.name" or
