@@ -5,6 +5,8 @@
 #include "dtype.h"
 
 #include <assert.h>
+#include <math.h>
+#include <stdlib.h>
 
 #include "kernels.h"
 
@@ -12,7 +14,7 @@ static const struct dtype_info types[] = {
 	{ DTYPE_F32, "f32", 1, 4 },	  { DTYPE_F16, "f16", 1, 2 },	    { DTYPE_BF16, "bf16", 1, 2 },
 	{ DTYPE_Q4_0, "q4_0", 32, 18 },	  { DTYPE_Q4_1, "q4_1", 32, 20 },   { DTYPE_Q5_0, "q5_0", 32, 22 },
 	{ DTYPE_Q5_1, "q5_1", 32, 24 },	  { DTYPE_Q8_0, "q8_0", 32, 34 },   { DTYPE_Q4_K, "q4_k", 256, 144 },
-	{ DTYPE_Q5_K, "q5_k", 256, 176 }, { DTYPE_Q6_K, "q6_k", 256, 210 },
+	{ DTYPE_Q5_K, "q5_k", 256, 176 }, { DTYPE_Q6_K, "q6_k", 256, 210 }, { DTYPE_MXFP4, "mxfp4", 32, 17 },
 };
 
 const struct dtype_info *dtype_find(uint32_t gguf_type)
@@ -121,6 +123,73 @@ static void from_q8_0(const uint8_t *src, size_t cols, float *dst)
 	}
 }
 
+/* Twice what four bits of MXFP4 stand for: a sign, two bits of exponent, one of mantissa. */
+static int mxfp4_number(int bits)
+{
+	static const int8_t size[] = { 0, 1, 2, 3, 4, 6, 8, 12 };
+
+	return bits & 8 ? -size[bits & 7] : size[bits & 7];
+}
+
+/* What one of these counts: half of a power of two. 255 is no number. */
+static float mxfp4_scale(uint8_t exponent)
+{
+	return exponent == 255 ? NAN : ldexpf(1, exponent - 128);
+}
+
+/* An exponent, then nibbles as in Q4_0. */
+static void from_mxfp4(const uint8_t *src, size_t cols, float *dst)
+{
+	for (size_t b = 0; b < cols / 32; b++, src += 17, dst += 32) {
+		float d = mxfp4_scale(src[0]);
+
+		for (int i = 0; i < 16; i++) {
+			dst[i] = (float)mxfp4_number(src[1 + i] & 15) * d;
+			dst[16 + i] = (float)mxfp4_number(src[1 + i] >> 4) * d;
+		}
+	}
+}
+
+/* False when there is no half for the scale. */
+static bool block_to_q5_0(const uint8_t *src, uint8_t *dst)
+{
+	const float d = mxfp4_scale(src[0]);
+	const uint16_t half = f16_of_f32(d);
+
+	memset(dst, 0, 22);
+	memcpy(dst, &half, sizeof(half));
+	for (int i = 0; i < 16; i++) {
+		const int low = mxfp4_number(src[1 + i] & 15) + 16, high = mxfp4_number(src[1 + i] >> 4) + 16;
+
+		dst[6 + i] = (uint8_t)((low & 15) | (high & 15) << 4);
+		dst[2 + i / 8] |= (uint8_t)(low >> 4 << i % 8);
+		dst[4 + i / 8] |= (uint8_t)(high >> 4 << i % 8);
+	}
+	return d < 65536;
+}
+
+int dtype_mxfp4_to_q5_0(const struct tensor *t, struct tensor *ret, struct err *e)
+{
+	const size_t blocks = t->rows * (t->cols / 32);
+	const uint8_t *src = t->data;
+	uint8_t *dst;
+	int rc = weight_check(t, e);
+
+	if (rc != 0)
+		return rc;
+	dst = malloc(blocks * 22);
+	if (!dst)
+		return err_set(e, SINK_ENOMEM, "There is no memory to unpack a matrix of mxfp4.");
+	for (size_t b = 0; rc == 0 && b < blocks; b++)
+		if (!block_to_q5_0(src + b * 17, dst + b * 22))
+			rc = err_set(e, SINK_EFORMAT, "A block of mxfp4 has the exponent %d, beyond what is supported.",
+				     src[b * 17] - 127);
+	*ret = (struct tensor){ DTYPE_Q5_0, t->rows, t->cols, dst };
+	if (rc != 0)
+		free(dst);
+	return rc;
+}
+
 /*
  * 16 numbers of 6 bits in 12 bytes: 8 scales, 8 minima. The first four of each have bytes 0..3 and 4..7; of the others
  * the low four bits are the nibbles of bytes 8..11, and the high two stand above the first four.
@@ -206,6 +275,9 @@ void dtype_to_f32(enum dtype type, const void *src, size_t cols, float *dst)
 		return;
 	case DTYPE_BF16:
 		from_bf16(src, cols, dst);
+		return;
+	case DTYPE_MXFP4:
+		from_mxfp4(src, cols, dst);
 		return;
 	case DTYPE_Q4_0:
 		from_q4_0(src, cols, dst);

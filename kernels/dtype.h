@@ -63,6 +63,12 @@ static inline uint16_t f16_of_f32(float f)
 /* Checks a tensor's type and shape; SINK_EINVAL or SINK_EFORMAT with the cause. */
 int weight_check(const struct tensor *t, struct err *e);
 
+/*
+ * A matrix of MXFP4 as one of Q5_0: numbers are whole within -12 and 12, their scales powers of two. Those below 2^-24
+ * become 0. SINK_EFORMAT for scales that no half has, from 2^16 on; the result's data is the caller's to free.
+ */
+int dtype_mxfp4_to_q5_0(const struct tensor *t, struct tensor *ret, struct err *e);
+
 /* Elements of a superblock. */
 enum { SUPERBLOCK = 256 };
 

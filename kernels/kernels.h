@@ -35,6 +35,7 @@ enum dtype {
 	DTYPE_Q5_K = 13,
 	DTYPE_Q6_K = 14,
 	DTYPE_BF16 = 30,
+	DTYPE_MXFP4 = 39, /* packed as Q5_0, in which its numbers are the same */
 };
 
 /* A type's name ("q4_1") and geometry: `block` elements lie in `bytes` bytes. NULL for a type that is not supported. */
@@ -79,25 +80,79 @@ struct device_options {
 /* What becomes of the rows of a product's input first, in the pass that quantizes them. */
 enum input {
 	INPUT_PLAIN,
-	INPUT_NORM, /* x / sqrt(mean(x^2) + eps) * norm (RMSNorm) */
-	INPUT_GATE, /* silu(g) * u, where a row of x is [2 * cols], g then u (SwiGLU) */
+	INPUT_NORM,	    /* x / sqrt(mean(x^2) + eps) * norm (RMSNorm) */
+	INPUT_LAYER_NORM,   /* (x - mean(x)) / sqrt(mean((x - mean(x))^2) + eps) * norm + shift (LayerNorm) */
+	INPUT_GELU,	    /* x * P(x), P the normal distribution's (GELU) */
+	INPUT_GATE,	    /* silu(g) * u, where a row of x is [2 * cols], g then u (SwiGLU) */
+	INPUT_GATE_GELU,    /* gelu(g) * u by the approximation with tanh (GeGLU) */
+	INPUT_GATE_CLAMPED, /* g * sigmoid(1.702 * g) * (u + 1), of g at most 7 and u within -7 and 7 (gpt-oss) */
 };
 
-/* y[n][sum of rows] (+)= input(x)[n][cols] * W^T for matrices that share their input (such as q, k and v); y_stride in
- * floats; y and x do not overlap.
+static inline bool input_is_gate(enum input input)
+{
+	return input >= INPUT_GATE;
+}
+
+/*
+ * y[n][sum of rows] (+)= input(x)[n][cols] * W^T + bias for matrices that share their input (such as q, k and v);
+ * y_stride in floats; y and x do not overlap.
  */
 struct matmul {
 	const struct weight *const *w; /* host; all of equal cols; their rows stand side by side in y */
 	size_t weights;
-	const float *x; /* [n][cols], dense; [n][2 * cols] with INPUT_GATE */
+	const float *x; /* [n][cols], dense; [n][2 * cols] with a gate */
 	size_t n;
 	float *y;
 	size_t y_stride;
 	bool add; /* y += instead of y = */
 	enum input input;
-	const float *norm; /* [cols], with INPUT_NORM */
+	const float *norm;  /* [cols], with a norm */
+	const float *shift; /* [cols], with INPUT_LAYER_NORM, or NULL: none */
 	float eps;
+	const float *bias; /* [sum of rows], or NULL: none */
+	float clip;	   /* above 0: y is brought within -clip and clip at last */
 };
+
+/*
+ * y (+)= a norm of x, as INPUT_NORM or INPUT_LAYER_NORM have it, where no product follows. A row has `parts` stretches
+ * of `width` floats side by side, each normed by itself with the same weights; rows are `stride` floats apart. y may be
+ * x, unless `add`.
+ */
+struct norm {
+	const float *x;
+	float *y;
+	size_t n, parts, width, stride; /* one stride for x and y */
+	const float *w, *shift;		/* [width]; shift: NULL: none */
+	float eps;
+	bool layer; /* LayerNorm, else RMSNorm */
+	bool add;
+};
+
+/*
+ * A feed-forward part of many, of which each row takes the `used` that its router gives the largest logits (of equals
+ * the lowest number), added up by the softmax of these: y += sum of share * (down * activation(gate * h, up * h)),
+ * where h = x / sqrt(mean(x^2) + eps) * norm. y may be x.
+ */
+struct experts {
+	const struct weight *router;		      /* [experts][cols] */
+	const struct weight *const *gate, *const *up; /* host; [experts], each [ff][cols] */
+	const struct weight *const *down;	      /* host; [experts], each [cols][ff] */
+	const float *router_bias, *bias, *down_bias;  /* [experts], [experts][gate, up][ff], [experts][cols]; or NULL */
+	size_t used;
+	enum input activation; /* a gate */
+	const float *x;	       /* [n][cols], dense */
+	size_t n;
+	const float *norm;
+	float eps;
+	float *y;    /* [n][cols] */
+	float *work; /* a buffer of [n][experts_work()] */
+};
+
+/* Floats that a row of the operation needs meanwhile. */
+static inline size_t experts_work(size_t experts, size_t used, size_t cols, size_t ff)
+{
+	return 3 * cols + experts + 2 * used + 2 * used * ff;
+}
 
 /*
  * Pages. A page holds the keys and values of PAGE_TOKENS tokens in all layers: layer after layer, in each the keys of
@@ -138,6 +193,7 @@ struct row {
 	const struct page_table *tables; /* host; [RUNS], its conversation's */
 	struct {
 		int64_t first, count; /* slots of the run that the row sees; count 0: none */
+		int64_t query;	      /* the slot that the row itself has in it: what distances are taken from */
 	} sees[RUNS];
 	struct {
 		int run; /* the run that the key and value are written to, -1: not written */
@@ -176,6 +232,9 @@ struct store {
  * gives a partial softmax (maximum, sum, weighted values); they are merged run by run, page by page, in ascending
  * order, and last of all the head's learned sink, if there is one: a logit that joins the denominator and has no value
  * (StreamingLLM's "sink token" without a token, as gpt-oss has it). A row that sees nothing gives zeros.
+ *
+ * With `slopes` a score is less by its head's slope times the distance, row.sees[run].query - slot (ALiBi: distances
+ * inside the cache).
  */
 struct attend {
 	const struct head_shape *shape;
@@ -186,7 +245,8 @@ struct attend {
 	const struct row *rows; /* host */
 	size_t n;
 	float *y;
-	const float *sinks; /* [heads], or NULL */
+	const float *sinks;  /* [heads], or NULL */
+	const float *slopes; /* [heads], or NULL */
 };
 
 /*
@@ -196,6 +256,7 @@ struct attend {
 struct step {
 	size_t n, wanted;	 /* rows, and those of them that want logits */
 	const struct row *rows;	 /* [n] */
+	const struct row *near;	 /* [n], the same rows as some layers see them: less; NULL: no layer does */
 	const int32_t *token;	 /* [n] */
 	const int64_t *key_at;	 /* [n][2] */
 	const int64_t *query_at; /* [n][RUNS] */
@@ -261,14 +322,17 @@ struct backend {
 	void (*begin)(struct device *d, const struct step *s, size_t *n, size_t *wanted);
 	int (*end)(struct device *d, struct err *e);
 
-	/* angle[i][2k], [2k+1] = cos, sin of position[i] * inv_freq[k], taken in double; host: position, inv_freq. */
-	void (*angles)(struct device *d, const int64_t *position, size_t n, const double *inv_freq, size_t rotated,
-		       float *angle);
+	/*
+	 * angle[i][2k], [2k+1] = cos, sin of position[i] * inv_freq[0][k], taken in double, times scale; host:
+	 * position, inv_freq[sets][rotated / 2]. A position below 0 means ~position[i], and of two sets the second.
+	 */
+	void (*angles)(struct device *d, const int64_t *position, size_t n, const double *inv_freq, size_t sets,
+		       size_t rotated, double scale, float *angle);
 	/* y[n][cols] = rows `token` (host, each < rows) of the matrix that was packed, dequantized, times scale. */
 	void (*embed)(struct device *d, const struct weight *w, const int32_t *token, size_t n, float scale, float *y);
-	/* y = x / sqrt(mean(x^2) + eps) * w, row by row; y may be x. (RMSNorm, where no product follows) */
-	void (*norm)(struct device *d, const float *x, size_t n, size_t width, const float *w, float eps, float *y);
+	void (*norm)(struct device *d, const struct norm *op);
 	void (*matmul)(struct device *d, const struct matmul *op);
+	void (*experts)(struct device *d, const struct experts *op);
 	void (*store)(struct device *d, const struct store *op);
 	void (*attend)(struct device *d, const struct attend *op);
 	/* y[i] = x[index[i]], i < count; host: index. */

@@ -16,11 +16,16 @@ kernels_libkernels_la_SOURCES = \
 	kernels/kernels.c \
 	kernels/kernels.h \
 	kernels/cpu/attend.h \
+	kernels/cpu/attend_page.h \
 	kernels/cpu/attend_q8.h \
 	kernels/cpu/backends.c \
 	kernels/cpu/backends.h \
+	kernels/cpu/bytes_avx2.h \
+	kernels/cpu/bytes_avx512.h \
+	kernels/cpu/bytes_scalar.h \
 	kernels/cpu/cpu.h \
 	kernels/cpu/device.c \
+	kernels/cpu/experts.c \
 	kernels/cpu/fast.c \
 	kernels/cpu/fast_attend.c \
 	kernels/cpu/isa.h \
@@ -81,6 +86,7 @@ cuda_sources = \
 	kernels/cuda/attend_many.cu \
 	kernels/cuda/blas.cu \
 	kernels/cuda/device.cu \
+	kernels/cuda/experts.cu \
 	kernels/cuda/few.cu \
 	kernels/cuda/graph.cu \
 	kernels/cuda/matmul.cu \
@@ -125,6 +131,8 @@ check_sources = \
 	tests/kernels/bench_types.c \
 	tests/kernels/check.h \
 	tests/kernels/check_attend.c \
+	tests/kernels/check_experts.c \
+	tests/kernels/check_inputs.c \
 	tests/kernels/check_kernels.c \
 	tests/kernels/check_rows.c \
 	tests/kernels/check_types.c \

@@ -1,10 +1,10 @@
 /*
  * Attention of some queries over some pages, without a sum across lanes: in the product with the keys lanes are tokens
- * (dimension after dimension), in the product with the values they are dimensions (token after token). A page gives a
- * partial softmax; pages are merged in ascending order within a span, and spans likewise:
+ * (dimension after dimension), in the product with the values they are dimensions (token after token). A span of pages
+ * gives a partial softmax; spans are merged in ascending order:
  *
- *	max' = larger of max and page's max, a = e^(max - max'), b = e^(page's max - max')
- *	sum' = fma(page's sum, b, sum * a), likewise each value
+ *	max' = larger of max and span's max, a = e^(max - max'), b = e^(span's max - max')
+ *	sum' = fma(span's sum, b, sum * a), likewise each value
  *
  * How many queries share the reading of a page, and whether the page was turned into F32 first, changes no result.
  * Included like rows.h, after it.
@@ -12,229 +12,55 @@
 #ifndef CPU_ATTEND_H
 #define CPU_ATTEND_H
 
+#include "attend_page.h"
 #include "attend_q8.h"
 
-/* A query and the tokens that it sees of the page at hand. */
-struct looker {
-	size_t query;
-	struct sight sees;
-};
-
-/* The page at hand, of one layer and KV head. A row of `values` has `stride` elements, whole vectors of them. */
-struct page_view {
-	const void *keys, *values;
-	const void *next; /* keys of the page that comes after it */
-	bool half;
-	size_t stride;
-};
-
-INLINE struct v16 load_element(const void *p, size_t at, bool half)
+/* What some queries, one at least, see together of a page. */
+INLINE struct sight seen_by_any(const struct looker *l, size_t n)
 {
-	return half ? v16_load_f16((const uint16_t *)p + at) : v16_load((const float *)p + at);
-}
+	struct sight s = l[0].sees;
 
-/*
- * A page's keys and values of a KV head are a few KiB apart from all others, too little for the hardware to foresee
- * what comes: while keys are read the values are asked for, and while values are read the keys that come next. Each of
- * `steps` asks for its share. Pages that were turned into F32 lie in a near cache already.
- */
-INLINE void fetch_share(const void *next, size_t dims, size_t step, size_t steps, bool half)
-{
-	const size_t share = dims * PAGE_TOKENS * 2 / steps;
-
-	if (!half)
-		return;
-	for (size_t at = 0; at < share; at += 64)
-		__builtin_prefetch((const char *)next + step * share + at);
-}
-
-INLINE void scores_of(const float *const *q, float *const *s, size_t queries, size_t dims, const struct page_view *v,
-		      bool half, size_t token)
-{
-	const size_t passes = PAGE_TOKENS / (ATTEND_V * LANES), pass = token / (ATTEND_V * LANES);
-	struct v16 acc[ATTEND_Q][ATTEND_V];
-
-	foreach (i, queries)
-		foreach (j, ATTEND_V)
-			acc[i][j] = v16_set1(0);
-	for (size_t d = 0; d < dims; d++) {
-		fetch_share(v->values, dims, pass * dims + d, passes * dims, half);
-		foreach (j, ATTEND_V) {
-			struct v16 k = load_element(v->keys, d * PAGE_TOKENS + token + j * LANES, half);
-
-			foreach (i, queries)
-				acc[i][j] = v16_fma(v16_set1(q[i][d]), k, acc[i][j]);
-		}
+	for (size_t i = 1; i < n; i++) {
+		s.lo = l[i].sees.lo < s.lo ? l[i].sees.lo : s.lo;
+		s.hi = l[i].sees.hi > s.hi ? l[i].sees.hi : s.hi;
 	}
-	foreach (i, queries)
-		foreach (j, ATTEND_V)
-			v16_store(s[i] + token + j * LANES, acc[i][j]);
+	return s;
 }
 
-/* o[dim .. dim + vectors * LANES) += probabilities times values of tokens [from, to). */
-INLINE void values_of(const float *const *p, float *const *o, size_t queries, size_t vectors, const struct page_view *v,
-		      bool half, size_t dim, size_t from, size_t to)
+/* Halves of looking at a page in 8 bits, up to WHOLE_Q queries at once: whole numbers have one sum in any company. */
+INLINE void q8_scores_some(const struct looker *l, size_t n, struct attend_scratch *s, size_t size,
+			   const struct page_view *v, bool half)
 {
-	const size_t passes = v->stride / (vectors * LANES);
-	struct v16 acc[ATTEND_Q][ATTEND_V];
-
-	foreach (i, queries)
-		foreach (j, vectors)
-			acc[i][j] = v16_load(o[i] + dim + j * LANES);
-	for (size_t t = from; t < to; t++) {
-		fetch_share(v->next, v->stride, t * passes + dim / (vectors * LANES), PAGE_TOKENS * passes, half);
-		foreach (j, vectors) {
-			struct v16 x = load_element(v->values, t * v->stride + dim + j * LANES, half);
-
-			foreach (i, queries)
-				acc[i][j] = v16_fma(v16_set1(p[i][t]), x, acc[i][j]);
-		}
-	}
-	foreach (i, queries)
-		foreach (j, vectors)
-			v16_store(o[i] + dim + j * LANES, acc[i][j]);
-}
-
-INLINE void values_all(const float *const *p, float *const *o, size_t queries, size_t dims, const struct page_view *v,
-		       bool half, size_t from, size_t to)
-{
-	size_t dim = 0;
-
-	for (; dim + ATTEND_V * LANES <= dims; dim += ATTEND_V * LANES)
-		values_of(p, o, queries, ATTEND_V, v, half, dim, from, to);
-	for (; dim < dims; dim += LANES)
-		values_of(p, o, queries, 1, v, half, dim, from, to);
-}
-
-/* Scores of up to ATTEND_Q queries; vectors that none of them sees are left out. */
-INLINE void scores_some(const struct looker *l, size_t n, struct attend_scratch *s, size_t dims,
-			const struct page_view *v, bool half)
-{
-	const float *q[ATTEND_Q];
-	float *to[ATTEND_Q];
-	size_t lo = PAGE_TOKENS, hi = 0;
-
-	for (size_t i = 0; i < n; i++) {
-		q[i] = s->q + l[i].query * dims;
-		to[i] = s->s + l[i].query * PAGE_TOKENS;
-		lo = (size_t)l[i].sees.lo < lo ? (size_t)l[i].sees.lo : lo;
-		hi = (size_t)l[i].sees.hi > hi ? (size_t)l[i].sees.hi : hi;
-	}
-	for (size_t t = lo / (ATTEND_V * LANES) * (ATTEND_V * LANES); t < hi; t += ATTEND_V * LANES)
-		scores_of(q, to, n, dims, v, half, t);
-}
-
-/* Values of up to ATTEND_Q queries: together where all see, else each alone, so that nobody reads what it must not. */
-INLINE void values_some(const struct looker *l, size_t n, struct attend_scratch *s, size_t dims,
-			const struct page_view *v, bool half)
-{
-	const float *p[ATTEND_Q];
-	float *o[ATTEND_Q];
-	size_t lo = 0, hi = PAGE_TOKENS;
-
-	for (size_t i = 0; i < n; i++) {
-		p[i] = s->s + l[i].query * PAGE_TOKENS;
-		o[i] = s->page_o + l[i].query * dims;
-		memset(o[i], 0, dims * sizeof(float));
-		lo = (size_t)l[i].sees.lo > lo ? (size_t)l[i].sees.lo : lo;
-		hi = (size_t)l[i].sees.hi < hi ? (size_t)l[i].sees.hi : hi;
-	}
-	if (lo > hi)
-		lo = hi = 0;
-	if (lo == hi) { /* nothing in common */
-		for (size_t i = 0; i < n; i++)
-			values_all(p + i, o + i, 1, dims, v, half, (size_t)l[i].sees.lo, (size_t)l[i].sees.hi);
-		return;
-	}
-	for (size_t i = 0; i < n; i++)
-		if ((size_t)l[i].sees.lo < lo)
-			values_all(p + i, o + i, 1, dims, v, half, (size_t)l[i].sees.lo, lo);
-	values_all(p, o, n, dims, v, half, lo, hi);
-	for (size_t i = 0; i < n; i++)
-		if ((size_t)l[i].sees.hi > hi)
-			values_all(p + i, o + i, 1, dims, v, half, hi, (size_t)l[i].sees.hi);
-}
-
-/* Scores to probabilities, unseen tokens to zero. */
-static void softmax_page(const struct looker *l, struct attend_scratch *s)
-{
-	float *p = s->s + l->query * PAGE_TOKENS, *end = p + PAGE_TOKENS;
-	struct v16 e[PAGE_TOKENS / LANES], most;
-	struct partial *ret = &s->page[l->query];
-
-	for (float *at = p; at < p + l->sees.lo; at++)
-		*at = -INFINITY;
-	for (float *at = p + l->sees.hi; at < end; at++)
-		*at = -INFINITY;
-	for (size_t j = 0; j < PAGE_TOKENS / LANES; j++)
-		e[j] = v16_load(p + j * LANES);
-	ret->max = v16_largest(v16_max(v16_max(e[0], e[1]), v16_max(e[2], e[3])));
-	most = v16_set1(ret->max);
-	for (size_t j = 0; j < PAGE_TOKENS / LANES; j++) {
-		e[j] = exp_negative(v16_sub(e[j], most));
-		v16_store(p + j * LANES, e[j]);
-	}
-	ret->sum = v16_sum(v16_add(v16_add(e[0], e[1]), v16_add(e[2], e[3])));
-}
-
-/* The lookers' partial results of a page: a constant number of queries at once, so that all of them are registers. */
-INLINE void look(const struct looker *l, size_t n, struct attend_scratch *s, size_t head_size, size_t padded,
-		 const struct page_view *v, bool half)
-{
-	scores_some(l, n, s, head_size, v, half);
-	for (size_t i = 0; i < n; i++)
-		softmax_page(l + i, s);
-	values_some(l, n, s, padded, v, half);
-}
-
-#define LOOK_FUNCTION(name, half)                                                                                      \
-	static void name(const struct looker *l, size_t n, struct attend_scratch *s, size_t head_size,                 \
-			 const struct page_view *v)                                                                    \
-	{                                                                                                              \
-		size_t padded = round_lanes(head_size);                                                                \
-                                                                                                                       \
-		for (; n >= ATTEND_Q; n -= ATTEND_Q, l += ATTEND_Q)                                                    \
-			look(l, ATTEND_Q, s, head_size, padded, v, half);                                              \
-		for (; n; n--, l++)                                                                                    \
-			look(l, 1, s, head_size, padded, v, half);                                                     \
-	}
-
-LOOK_FUNCTION(look_f16, true)
-LOOK_FUNCTION(look_f32, false)
-
-/*
- * The same of a page in 8 bits, up to WHOLE_Q queries at once: whole numbers give one result in any company. `next` is
- * what is read after it.
- */
-INLINE void look_q8_some(const struct looker *l, size_t n, struct attend_scratch *s, size_t size, const uint8_t *keys,
-			 const uint8_t *values, const uint8_t *next)
-{
+	const struct sight any = seen_by_any(l, n);
 	struct whole q[WHOLE_Q];
-	float *scores[WHOLE_Q], *o[WHOLE_Q];
-	size_t lo = PAGE_TOKENS, hi = 0;
+	float *scores[WHOLE_Q];
 
+	(void)half;
 	for (size_t i = 0; i < n; i++) {
 		q[i].q = s->q16 + l[i].query * size;
 		q[i].d = s->q16_scale + l[i].query * (size / BLOCK);
-		scores[i] = s->s + l[i].query * PAGE_TOKENS;
-		o[i] = s->page_o + l[i].query * size;
-		lo = (size_t)l[i].sees.lo < lo ? (size_t)l[i].sees.lo : lo;
-		hi = (size_t)l[i].sees.hi > hi ? (size_t)l[i].sees.hi : hi;
+		scores[i] = s->s + l[i].query * SPAN_TOKENS + v->at;
 	}
-	q8_scores(q, scores, n, size, keys, lo, hi, values);
-	for (size_t i = 0; i < n; i++)
-		softmax_page(l + i, s);
-	q8_values((const float *const *)scores, o, n, size, values, lo, hi, next);
+	q8_scores(q, scores, n, size, v->rows, (size_t)any.lo, (size_t)any.hi, v->next);
 }
 
-static void look_q8(const struct looker *l, size_t n, struct attend_scratch *s, size_t size, const uint8_t *keys,
-		    const uint8_t *values, const uint8_t *next)
+INLINE void q8_values_some(const struct looker *l, size_t n, struct attend_scratch *s, size_t size,
+			   const struct page_view *v, bool half)
 {
-	for (; n >= WHOLE_Q; n -= WHOLE_Q, l += WHOLE_Q)
-		look_q8_some(l, WHOLE_Q, s, size, keys, values, n > WHOLE_Q ? keys : next);
-	for (; n; n--, l++)
-		look_q8_some(l, 1, s, size, keys, values, n > 1 ? keys : next);
+	const struct sight any = seen_by_any(l, n);
+	const float *p[WHOLE_Q];
+	float *o[WHOLE_Q];
+
+	(void)half;
+	for (size_t i = 0; i < n; i++) {
+		p[i] = s->s + l[i].query * SPAN_TOKENS + v->at;
+		o[i] = s->span_o + l[i].query * size;
+	}
+	q8_values(p, o, n, size, v->rows, (size_t)any.lo, (size_t)any.hi, v->next);
 }
+
+LOOK_FUNCTION(WHOLE_Q, scores_q8, q8_scores_some, false)
+LOOK_FUNCTION(WHOLE_Q, values_q8, q8_values_some, false)
 
 /* `n` numbers to F32; n need not be whole vectors. */
 INLINE void to_floats(const uint8_t *src, size_t n, bool half, float *dst)
@@ -256,50 +82,58 @@ INLINE void to_floats(const uint8_t *src, size_t n, bool half, float *dst)
 /* From this number of lookers on it pays to turn a page of halves into F32 once. */
 enum { CONVERT_FROM = 3 * ATTEND_Q };
 
-/* The page for n lookers: where it lies, or converted in the scratch when many look or its rows are no whole vectors.
- */
-static void view_page(const struct looker *l, size_t n, struct attend_scratch *s, size_t head_size, const uint8_t *keys,
-		      const uint8_t *values, const uint8_t *next, enum dtype type, struct page_view *ret)
+/* Keys, [head_size][PAGE_TOKENS]: where they lie, or converted in the scratch when many look. */
+static void view_keys(const struct page_shape *pages, size_t n, size_t head_size, struct attend_scratch *s,
+		      struct page_view *v)
 {
-	size_t padded = round_lanes(head_size), element = type == DTYPE_F32 ? 4 : 2;
-	int64_t lo = PAGE_TOKENS, hi = 0;
-	bool half = type == DTYPE_F16;
-
-	*ret = (struct page_view){ keys, values, next, half, head_size };
-	if (padded == head_size && (!half || n < CONVERT_FROM))
+	v->half = pages->type == DTYPE_F16;
+	if (!v->half || n < CONVERT_FROM)
 		return;
-	for (size_t i = 0; i < n; i++) {
-		lo = l[i].sees.lo < lo ? l[i].sees.lo : lo;
-		hi = l[i].sees.hi > hi ? l[i].sees.hi : hi;
-	}
-	for (int64_t t = lo; t < hi; t++) {
-		float *to = s->v + (size_t)t * padded;
-
-		to_floats(values + (size_t)t * head_size * element, head_size, half, to);
-		memset(to + head_size, 0, (padded - head_size) * sizeof(float));
-	}
-	to_floats(keys, head_size * PAGE_TOKENS, half, s->k);
-	*ret = (struct page_view){ s->k, s->v, next, false, padded };
+	to_floats(v->rows, head_size * PAGE_TOKENS, true, s->page);
+	v->rows = s->page;
+	v->half = false;
 }
 
-/* What merging does to up to LANES results and to the pages' that are merged into them. */
-INLINE void merge_factors(const float *max, const float *page_max, float *a, float *b)
+/* The same of values, [PAGE_TOKENS][head_size], which are also copied where their rows are no whole vectors. */
+static void view_values(const struct page_shape *pages, const struct looker *l, size_t n, size_t head_size,
+			struct attend_scratch *s, struct page_view *v)
 {
-	struct v16 old = v16_load(max), new = v16_load(page_max), most = v16_max(old, new);
+	const bool half = pages->type == DTYPE_F16;
+	const size_t padded = round_lanes(head_size), element = half ? 2 : 4;
+	const struct sight any = seen_by_any(l, n);
+
+	v->half = half;
+	v->stride = padded;
+	if (padded == head_size && (!half || n < CONVERT_FROM))
+		return;
+	for (int64_t t = any.lo; t < any.hi; t++) {
+		float *to = s->page + (size_t)t * padded;
+
+		to_floats((const uint8_t *)v->rows + (size_t)t * head_size * element, head_size, half, to);
+		memset(to + head_size, 0, (padded - head_size) * sizeof(float));
+	}
+	v->rows = s->page;
+	v->half = false;
+}
+
+/* What merging does to up to LANES results and to those that are merged into them. */
+INLINE void merge_factors(const float *max, const float *from_max, float *a, float *b)
+{
+	struct v16 old = v16_load(max), new = v16_load(from_max), most = v16_max(old, new);
 
 	v16_store(a, exp_negative(v16_sub(old, most)));
 	v16_store(b, exp_negative(v16_sub(new, most)));
 }
 
-INLINE void merge_one(struct partial *r, float *o, const struct partial *page, const float *page_o, float a, float b,
+INLINE void merge_one(struct partial *r, float *o, const struct partial *from, const float *from_o, float a, float b,
 		      size_t padded)
 {
-	r->max = r->max > page->max ? r->max : page->max;
-	r->sum = fmaf(page->sum, b, r->sum * a);
+	r->max = r->max > from->max ? r->max : from->max;
+	r->sum = fmaf(from->sum, b, r->sum * a);
 	for (size_t i = 0; i < padded; i += LANES) {
 		struct v16 old = v16_mul(v16_load(o + i), v16_set1(a));
 
-		v16_store(o + i, v16_fma(v16_load(page_o + i), v16_set1(b), old));
+		v16_store(o + i, v16_fma(v16_load(from_o + i), v16_set1(b), old));
 	}
 }
 
@@ -465,61 +299,145 @@ static void clear_partials(struct partial *p, size_t n)
 		p[i] = (struct partial){ -INFINITY, 0 };
 }
 
-/* A page's keys and values of one KV head, the h-th of the part; `next`: the keys that come after it. */
-static void attend_head(const struct attend_part *p, int run, int64_t page, size_t h, const uint8_t *next,
-			struct attend_scratch *s)
-{
-	const struct attend *op = p->op;
-	const size_t first = h * p->queries, size = op->shape->head_size;
-	const struct page_table *table = &op->rows[p->row].tables[run];
-	const uint8_t *keys = page_keys(table, page, op->pages, op->layer, p->kv_head + h);
-	const uint8_t *values = keys + page_values(op->pages);
+/* One KV head's part of a span, and the queries that look at it. */
+struct span {
+	const struct attend_part *part;
+	size_t from, pages;	       /* which of the span */
+	const uint8_t *keys[SPAN + 1]; /* of each page, and what is read after the last one's values */
+	size_t values;		       /* so many bytes behind the keys */
 	struct looker lookers[QUERIES];
-	struct page_view view;
-	size_t row, head, n = 0;
+	size_t n;
+};
 
-	for (size_t i = first; i < first + p->queries; i++) {
-		struct looker l = { i, sees_page(part_row(p, i, &row, &head), run, page) };
+/* Those of the h-th KV head's queries that see something of the span; their results are empty. */
+static void list_lookers(struct span *span, int run, int64_t number, size_t h, struct attend_scratch *s)
+{
+	const struct attend_part *p = span->part;
+	const struct attend *op = p->op;
+	const int64_t start = number * SPAN_TOKENS;
+	const size_t padded = round_lanes(op->shape->head_size);
+	size_t row, head;
 
-		if (l.sees.lo < l.sees.hi)
-			lookers[n++] = l;
+	span->n = 0;
+	for (size_t i = h * p->queries; i < (h + 1) * p->queries; i++) {
+		const struct row *r = part_row(p, i, &row, &head);
+		struct looker l = { .query = i,
+				    .sees = sees_tokens(r, run, start, SPAN_TOKENS),
+				    .slope = op->slopes ? op->slopes[head] : 0,
+				    .apart = (float)(r->sees[run].query - start) };
+
+		if (l.sees.lo >= l.sees.hi)
+			continue;
+		memset(s->span_o + i * padded, 0, padded * sizeof(float));
+		span->lookers[span->n++] = l;
 	}
-	if (n < p->queries)
-		clear_partials(s->page + first, p->queries);
-	if (n == 0)
-		return;
-	if (op->pages->type == DTYPE_Q8_0) {
-		look_q8(lookers, n, s, size, keys, values, next);
-		return;
-	}
-	view_page(lookers, n, s, size, keys, values, next, op->pages->type, &view);
-	(view.half ? look_f16 : look_f32)(lookers, n, s, size, &view);
 }
 
-static void attend_page(const struct attend_part *p, int run, int64_t page, struct attend_scratch *s)
+/* Those who see something of the page whose first token is the span's `at`-th, and what of it. */
+static size_t list_page(const struct span *span, int64_t at, struct looker *ret)
 {
-	const struct attend *op = p->op;
-	const struct page_table *table = &op->rows[p->row].tables[run];
-	const bool more = page + 1 < p->pages.first[run] + p->pages.count[run];
+	size_t n = 0;
 
-	for (size_t h = 0; h < p->kv_heads; h++) {
-		const bool last = h + 1 == p->kv_heads;
-		const size_t head = p->kv_head + (last ? 0 : h + 1);
+	for (size_t i = 0; i < span->n; i++) {
+		const struct looker *l = &span->lookers[i];
+		const int64_t lo = l->sees.lo - at, hi = l->sees.hi - at;
 
-		attend_head(p, run, page, h, page_keys(table, page + (last && more), op->pages, op->layer, head), s);
+		if (hi <= 0 || lo >= PAGE_TOKENS)
+			continue;
+		ret[n] = *l;
+		ret[n++].sees = (struct sight){ lo > 0 ? lo : 0, hi < PAGE_TOKENS ? hi : PAGE_TOKENS };
 	}
-	merge_all(s->span, s->span_o, s->page, s->page_o, part_queries(p), round_lanes(op->shape->head_size));
+	return n;
+}
+
+static void score_page(const struct page_shape *pages, const struct looker *l, size_t n, size_t size,
+		       struct attend_scratch *s, struct page_view *v)
+{
+	if (pages->type == DTYPE_Q8_0) {
+		scores_q8(l, n, s, size, v);
+		return;
+	}
+	view_keys(pages, n, size, s, v);
+	(v->half ? scores_f16 : scores_f32)(l, n, s, size, v);
+}
+
+static void weigh_page(const struct page_shape *pages, const struct looker *l, size_t n, size_t size,
+		       struct attend_scratch *s, struct page_view *v)
+{
+	if (pages->type == DTYPE_Q8_0) {
+		values_q8(l, n, s, size, v);
+		return;
+	}
+	view_values(pages, l, n, size, s, v);
+	(v->half ? values_f16 : values_f32)(l, n, s, v->stride, v);
+}
+
+static void score_span(const struct span *span, struct attend_scratch *s)
+{
+	const struct attend *op = span->part->op;
+	struct looker l[QUERIES];
+	size_t n;
+
+	for (size_t i = 0; i < span->pages; i++) {
+		const bool last = i + 1 == span->pages;
+		struct page_view v = { .rows = span->keys[i],
+				       .next = last ? span->keys[0] + span->values : span->keys[i + 1],
+				       .at = (span->from + i) * PAGE_TOKENS };
+
+		if ((n = list_page(span, (int64_t)v.at, l)))
+			score_page(op->pages, l, n, op->shape->head_size, s, &v);
+	}
+}
+
+static void weigh_span(const struct span *span, struct attend_scratch *s)
+{
+	const struct attend *op = span->part->op;
+	struct looker l[QUERIES];
+	size_t n;
+
+	for (size_t i = 0; i < span->pages; i++) {
+		const bool last = i + 1 == span->pages;
+		struct page_view v = { .rows = span->keys[i] + span->values,
+				       .next = span->keys[i + 1] + (last ? 0 : span->values),
+				       .at = (span->from + i) * PAGE_TOKENS };
+
+		if ((n = list_page(span, (int64_t)v.at, l)))
+			weigh_page(op->pages, l, n, op->shape->head_size, s, &v);
+	}
 }
 
 /* The pages of a span, `number` in its run, that any of the queries sees. */
 static void attend_span(const struct attend_part *p, int run, int64_t number, struct attend_scratch *s)
 {
-	int64_t first = p->pages.first[run], past = first + p->pages.count[run];
+	const struct page_shape *pages = p->op->pages;
+	const struct page_table *table = &p->op->rows[p->row].tables[run];
+	const int64_t first = p->pages.first[run], past = first + p->pages.count[run];
+	const int64_t from = number * SPAN > first ? number * SPAN : first;
+	const int64_t end = (number + 1) * SPAN < past ? (number + 1) * SPAN : past;
+	const size_t head_bytes = page_head_bytes(pages);
+	struct span span;
 
+	span.part = p;
+	span.from = (size_t)(from - number * SPAN);
+	span.pages = (size_t)(end - from);
+	span.values = page_values(pages);
+	for (size_t i = 0; i < span.pages; i++)
+		span.keys[i] = page_keys(table, from + (int64_t)i, pages, p->op->layer, p->kv_head);
 	clear_partials(s->span, part_queries(p));
-	for (int64_t page = number * SPAN; page < (number + 1) * SPAN; page++)
-		if (page >= first && page < past)
-			attend_page(p, run, page, s);
+	for (size_t h = 0; h < p->kv_heads; h++) {
+		const bool last = h + 1 == p->kv_heads;
+
+		span.keys[span.pages] = span.keys[0] + head_bytes;
+		if (last)
+			span.keys[span.pages] =
+				page_keys(table, end < past ? end : from, pages, p->op->layer, p->kv_head);
+		list_lookers(&span, run, number, h, s);
+		score_span(&span, s);
+		softmax_span(span.lookers, span.n, s);
+		weigh_span(&span, s);
+		for (size_t i = 0; i < span.pages; i++)
+			span.keys[i] += head_bytes;
+	}
 }
 
 static void finish_part(const struct attend_part *p, struct attend_scratch *s)

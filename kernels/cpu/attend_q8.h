@@ -4,7 +4,8 @@
  *
  *	a query, once a run:	q is about d * q16 in each block of 32 dimensions, d = largest / 32767
  *	a score:		over the blocks in order, score = fma(d * the key's d, sum of q16 * k8, score)
- *	a value:		w[t] = probability * the value's d, about d * w16[t] over the page; d * sum of w16 * v8
+ *	a value:		w[t] = probability * the value's d, about d * w16[t] over the page;
+ *				over the pages in order, value = fma(d, sum of w16 * v8, value)
  *
  * Sixteen bits for what meets the page, so that the page's own eight are all that is lost. A sum of 32 products, or of
  * 64, stays below 2^31. What a query does not see weighs nothing: its bytes are some whole numbers times 0, and its
@@ -33,18 +34,21 @@ INLINE const uint16_t *q8_scales(const uint8_t *head, size_t block)
 	return (const uint16_t *)head + block * PAGE_TOKENS;
 }
 
-/* Rounds vectors of numbers to 16 bits with one scale, which is returned; 0 for what is next to nothing. */
-INLINE float q8_round(const struct v16 *x, size_t vectors, int16_t *ret)
+INLINE float q8_largest(const struct v16 *x, size_t vectors)
 {
-	struct v16 most = v16_abs(x[0]), by, magic = v16_set1(MAGIC);
-	float largest;
-	bool zero;
+	struct v16 most = v16_abs(x[0]);
 
 	for (size_t i = 1; i < vectors; i++)
 		most = v16_max(most, v16_abs(x[i]));
-	largest = v16_largest(most);
-	zero = largest < 0x1p-100f;
-	by = v16_set1(zero ? 0.0f : 32767.0f / largest);
+	return v16_largest(most);
+}
+
+/* Rounds vectors of numbers to 16 bits with one scale, which is returned; 0 for what is next to nothing. */
+INLINE float q8_round(const struct v16 *x, size_t vectors, float largest, int16_t *ret)
+{
+	const bool zero = largest < 0x1p-100f;
+	const struct v16 by = v16_set1(zero ? 0.0f : 32767.0f / largest), magic = v16_set1(MAGIC);
+
 	foreach (i, vectors)
 		v16_store_fours(ret + i * LANES, v16_fma(x[i], by, magic));
 	return zero ? 0.0f : largest / 32767.0f;
@@ -55,7 +59,7 @@ static void q8_query(const float *x, size_t size, int16_t *ret, float *scales)
 	for (size_t b = 0; b < size / BLOCK; b++, x += BLOCK, ret += BLOCK) {
 		const struct v16 block[] = { v16_load(x), v16_load(x + LANES) };
 
-		scales[b] = q8_round(block, BLOCK / LANES, ret);
+		scales[b] = q8_round(block, BLOCK / LANES, q8_largest(block, BLOCK / LANES), ret);
 	}
 }
 
@@ -118,20 +122,31 @@ INLINE void q8_scores(const struct whole *q, float *const *s, size_t queries, si
 		q8_scores_of(q, s, queries, size, keys, t, ahead + t * size);
 }
 
-/* What the tokens of a page weigh in one block: probabilities, 0 where there is nothing to see, times their scales. */
-INLINE float q8_weights(const float *p, const uint16_t *scales, int16_t *ret)
+enum { PAGE_VECTORS = PAGE_TOKENS / LANES };
+
+/*
+ * What the tokens of a page weigh in one block: probabilities, 0 where there is nothing to see, times their scales. In
+ * passes over the queries: what one waits for in a largest number, another has to do.
+ */
+INLINE void q8_weights(const float *const *p, size_t queries, const uint16_t *scales, int16_t (*ret)[PAGE_TOKENS],
+		       float *d)
 {
-	struct v16 w[PAGE_TOKENS / LANES];
+	struct v16 w[WHOLE_Q][PAGE_VECTORS];
+	float largest[WHOLE_Q];
 
-	foreach (i, PAGE_TOKENS / LANES) {
-		struct v16 x = v16_load(p + i * LANES);
+	foreach (i, queries) {
+		foreach (v, PAGE_VECTORS) {
+			struct v16 x = v16_load(p[i] + v * LANES);
 
-		w[i] = v16_zero_below(x, 0x1p-126f, v16_mul(x, v16_load_f16(scales + i * LANES)));
+			w[i][v] = v16_zero_below(x, 0x1p-126f, v16_mul(x, v16_load_f16(scales + v * LANES)));
+		}
+		largest[i] = q8_largest(w[i], PAGE_VECTORS);
 	}
-	return q8_round(w, PAGE_TOKENS / LANES, ret);
+	foreach (i, queries)
+		d[i] = q8_round(w[i], PAGE_VECTORS, largest[i], ret[i]);
 }
 
-/* o[size] = probabilities times values; none of the queries sees a token outside of lo .. hi-1. */
+/* o[size] += probabilities times values; none of the queries sees a token outside of lo .. hi-1. */
 INLINE void q8_values(const float *const *p, float *const *o, size_t queries, size_t size, const uint8_t *values,
 		      size_t lo, size_t hi, const uint8_t *ahead)
 {
@@ -142,19 +157,20 @@ INLINE void q8_values(const float *const *p, float *const *o, size_t queries, si
 		const int16_t *numbers[WHOLE_Q];
 		float d[WHOLE_Q];
 
-		foreach (i, queries) {
-			d[i] = q8_weights(p[i], q8_scales(values, b), w[i]);
+		q8_weights(p, queries, q8_scales(values, b), w, d);
+		foreach (i, queries)
 			numbers[i] = w[i];
-		}
 		for (size_t dim = b * BLOCK; dim < (b + 1) * BLOCK; dim += WHOLE_V * LANES) {
 			struct n16 sum[WHOLE_Q][WHOLE_V];
 
 			q8_products(numbers, queries, words + dim * 4, size * 4, lo / 4, (hi + 3) / 4,
 				    ahead + dim * PAGE_TOKENS, sum);
 			foreach (i, queries)
-				foreach (v, WHOLE_V)
-					v16_store(o[i] + dim + v * LANES,
-						  v16_mul(v16_set1(d[i]), v16_of_n16(sum[i][v])));
+				foreach (v, WHOLE_V) {
+					float *to = o[i] + dim + v * LANES;
+
+					v16_store(to, v16_fma(v16_set1(d[i]), v16_of_n16(sum[i][v]), v16_load(to)));
+				}
 		}
 	}
 }

@@ -49,13 +49,13 @@ enum { BLOCK = 32 };
 
 /*
  * A block of a row of activations in 8 bits: x[i] is about d * q[i], d = largest |x| / 127, q rounded to the nearest,
- * ties to even. The sums serve weights with an offset, and ds = d * sum those with a minimum.
+ * ties to even. The sums serve weights with an offset, and ds = d * sum those with a minimum. q is aligned to 16 bytes.
  */
 struct xbytes {
 	int8_t q[BLOCK];
 	float d, ds;
 	int32_t sum;
-	int32_t unused; /* keeps q aligned to 16 bytes */
+	int16_t less[2]; /* where sums are narrow: -16 times those of columns 0 and 1, and 2 and 3, of each four */
 };
 
 /*
@@ -175,22 +175,21 @@ struct partial {
 };
 
 /*
- * Pages of a run whose results are merged before they join the others: those whose numbers divided by this are equal,
- * so that the tree of merging does not tell who else was served, nor how many threads there are.
+ * Pages of a run that have one softmax, whose result is merged with others: those whose numbers divided by this are
+ * equal, so that the tree of merging does not tell who else was served, nor how many threads there are.
  */
-enum { SPAN = 4 };
+enum { SPAN = 4, SPAN_TOKENS = SPAN * PAGE_TOKENS };
 
 /* A worker's own memory for attention. */
 struct attend_scratch {
-	_Alignas(64) float q[QUERIES * HEAD_SIZE_MAX];	    /* rotated and scaled */
-	_Alignas(64) float o[QUERIES * HEAD_SIZE_MAX];	    /* merged so far */
-	_Alignas(64) float span_o[QUERIES * HEAD_SIZE_MAX]; /* of this span */
-	_Alignas(64) float page_o[QUERIES * HEAD_SIZE_MAX]; /* of this page alone */
-	_Alignas(64) float s[QUERIES * PAGE_TOKENS];	    /* scores, then probabilities */
-	_Alignas(64) float k[HEAD_SIZE_MAX * PAGE_TOKENS], v[PAGE_TOKENS * HEAD_SIZE_MAX]; /* in F32 */
-	struct partial merged[QUERIES], span[QUERIES], page[QUERIES];			   /* sum 0: nothing yet */
-	_Alignas(64) int16_t q16[QUERIES * HEAD_SIZE_MAX];  /* for pages in 8 bits: the queries in whole numbers */
-	float q16_scale[QUERIES * (HEAD_SIZE_MAX / BLOCK)]; /* of each block of them */
+	_Alignas(64) float q[QUERIES * HEAD_SIZE_MAX];	      /* rotated and scaled */
+	_Alignas(64) float o[QUERIES * HEAD_SIZE_MAX];	      /* merged so far */
+	_Alignas(64) float span_o[QUERIES * HEAD_SIZE_MAX];   /* of this span */
+	_Alignas(64) float s[QUERIES * SPAN_TOKENS];	      /* scores, then probabilities */
+	_Alignas(64) float page[HEAD_SIZE_MAX * PAGE_TOKENS]; /* keys or values in F32 */
+	struct partial merged[QUERIES], span[QUERIES];	      /* sum 0: nothing yet */
+	_Alignas(64) int16_t q16[QUERIES * HEAD_SIZE_MAX];    /* for pages in 8 bits: the queries in whole numbers */
+	float q16_scale[QUERIES * (HEAD_SIZE_MAX / BLOCK)];   /* of each block of them */
 };
 
 /* The pages that any row of a tile sees, by run. Their spans are numbered in this order, from 0. */
@@ -243,8 +242,10 @@ struct isa {
 	/* Arranges up to LANES rows of one of the two, [rows][blocks]; NULL where `matmul` wants no tiles. */
 	void (*tiles)(const struct xbytes *xb, const struct xwords *xw, size_t blocks, size_t rows, struct xtile *ret);
 	void (*matmul)(const struct tile *t);
-	void (*norm)(const float *x, size_t width, const float *w, float eps, float *y);
-	void (*gate)(const float *x, size_t width, float *y);
+	/* y = norm of x; y may be x. */
+	void (*norm)(const struct norm *op, const float *x, float *y);
+	/* y[width] of a row by INPUT_GELU or a gate. */
+	void (*activate)(enum input input, const float *x, size_t width, float *y);
 	/* Row `row` of op, one KV head. */
 	void (*store)(const struct store *op, size_t row, size_t kv_head);
 	void (*attend)(const struct attend_part *p, struct attend_scratch *s);
@@ -302,17 +303,25 @@ uint64_t cpu_page_save(struct device *d, void *page, size_t bytes);
 bool cpu_page_saved(struct device *d, uint64_t save, bool wait);
 void cpu_begin(struct device *d, const struct step *s, size_t *n, size_t *wanted);
 int cpu_end(struct device *d, struct err *e);
-void cpu_angles(struct device *d, const int64_t *position, size_t n, const double *inv_freq, size_t rotated,
-		float *angle);
+void cpu_angles(struct device *d, const int64_t *position, size_t n, const double *inv_freq, size_t sets,
+		size_t rotated, double scale, float *angle);
 void cpu_gather(struct device *d, const float *x, size_t width, const int32_t *index, size_t count, float *y);
 void cpu_top(struct device *d, const float *logits, size_t n, size_t vocab, struct top *top);
 /* Memory for a weight of w->bytes: sets data and slab. cpu_weight_free() gives it back with the weight. */
 int cpu_weight_room(struct device *d, struct weight *w, struct err *e);
 void cpu_weight_free(struct device *d, struct weight *w);
 
+/* Experts, by a backend's own norm and products. */
+struct cpu_products {
+	void (*norm)(struct device *d, const struct norm *op);
+	void (*matmul)(struct device *d, const struct matmul *op);
+};
+void cpu_experts(struct device *d, const struct cpu_products *by, const struct experts *op);
+
 int fast_weight_new(struct device *d, const struct tensor *t, struct weight **ret, struct err *e);
-void fast_norm(struct device *d, const float *x, size_t n, size_t width, const float *w, float eps, float *y);
+void fast_norm(struct device *d, const struct norm *op);
 void fast_matmul(struct device *d, const struct matmul *op);
+void fast_experts(struct device *d, const struct experts *op);
 void fast_store(struct device *d, const struct store *op);
 void fast_attend(struct device *d, const struct attend *op);
 void fast_embed(struct device *d, const struct weight *w, const int32_t *token, size_t n, float scale, float *y);
@@ -327,17 +336,17 @@ void fast_embed(struct device *d, const struct weight *w, const int32_t *token, 
 
 #define FAST_OPS                                                                                                       \
 	CPU_OPS, .page_type = DTYPE_F16, .weight_new = fast_weight_new, .norm = fast_norm, .matmul = fast_matmul,      \
-		 .store = fast_store, .attend = fast_attend, .embed = fast_embed
+		 .experts = fast_experts, .store = fast_store, .attend = fast_attend, .embed = fast_embed
 
-/* One page of a run as one row sees it: its tokens lo .. hi-1; none when lo >= hi. */
+/* A stretch of a run as one row sees it: its tokens lo .. hi-1; none when lo >= hi. */
 struct sight {
 	int64_t lo, hi;
 };
 
-static inline struct sight sees_page(const struct row *r, int run, int64_t page)
+static inline struct sight sees_tokens(const struct row *r, int run, int64_t start, int64_t tokens)
 {
-	int64_t first = r->sees[run].first, end = first + r->sees[run].count, start = page * PAGE_TOKENS;
-	struct sight s = { first > start ? first - start : 0, end < start + PAGE_TOKENS ? end - start : PAGE_TOKENS };
+	int64_t first = r->sees[run].first, end = first + r->sees[run].count;
+	struct sight s = { first > start ? first - start : 0, end < start + tokens ? end - start : tokens };
 
 	return s;
 }

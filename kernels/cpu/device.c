@@ -259,12 +259,26 @@ int cpu_end(struct device *d, struct err *e)
 struct angles_run {
 	const int64_t *position;
 	const double *inv_freq;
-	size_t n, rotated;
+	size_t n, rotated, second; /* where the set of positions below 0 begins */
+	double scale;
 	float *angle;
 };
 
 /* Positions a piece: a sine takes some 20 ns. */
 enum { ANGLE_ROWS = 16 };
+
+static void turn(const struct angles_run *r, size_t i)
+{
+	const int64_t position = r->position[i] < 0 ? ~r->position[i] : r->position[i];
+	const double *const inv_freq = r->inv_freq + (r->position[i] < 0 ? r->second : 0);
+
+	for (size_t k = 0; k < r->rotated / 2; k++) {
+		double at = (double)position * inv_freq[k];
+
+		r->angle[i * r->rotated + 2 * k] = (float)(cos(at) * r->scale);
+		r->angle[i * r->rotated + 2 * k + 1] = (float)(sin(at) * r->scale);
+	}
+}
 
 static void angles_piece(void *arg, size_t piece, int worker)
 {
@@ -273,18 +287,13 @@ static void angles_piece(void *arg, size_t piece, int worker)
 
 	(void)worker;
 	for (size_t i = piece * ANGLE_ROWS; i < end && i < r->n; i++)
-		for (size_t k = 0; k < r->rotated / 2; k++) {
-			double at = (double)r->position[i] * r->inv_freq[k];
-
-			r->angle[i * r->rotated + 2 * k] = (float)cos(at);
-			r->angle[i * r->rotated + 2 * k + 1] = (float)sin(at);
-		}
+		turn(r, i);
 }
 
-void cpu_angles(struct device *d, const int64_t *position, size_t n, const double *inv_freq, size_t rotated,
-		float *angle)
+void cpu_angles(struct device *d, const int64_t *position, size_t n, const double *inv_freq, size_t sets,
+		size_t rotated, double scale, float *angle)
 {
-	struct angles_run r = { position, inv_freq, n, rotated, angle };
+	struct angles_run r = { position, inv_freq, n, rotated, sets > 1 ? rotated / 2 : 0, scale, angle };
 
 	pool_run(d->pool, angles_piece, &r, (n + ANGLE_ROWS - 1) / ANGLE_ROWS);
 }

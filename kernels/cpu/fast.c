@@ -90,7 +90,7 @@ static int widen(struct device *d, const struct tensor *t, struct err *e)
 	return rc;
 }
 
-int fast_weight_new(struct device *d, const struct tensor *t, struct weight **ret, struct err *e)
+static int pack_new(struct device *d, const struct tensor *t, struct weight **ret, struct err *e)
 {
 	struct weight *w;
 	struct pack_run r;
@@ -120,6 +120,21 @@ int fast_weight_new(struct device *d, const struct tensor *t, struct weight **re
 	return 0;
 }
 
+int fast_weight_new(struct device *d, const struct tensor *t, struct weight **ret, struct err *e)
+{
+	struct tensor five;
+	int rc;
+
+	if (t->type != DTYPE_MXFP4)
+		return pack_new(d, t, ret, e);
+	rc = dtype_mxfp4_to_q5_0(t, &five, e);
+	if (rc == 0) {
+		rc = pack_new(d, &five, ret, e);
+		free((void *)five.data);
+	}
+	return rc;
+}
+
 /* Rows a piece of an operation that takes `width` numbers of each. */
 static size_t rows_a_piece(size_t width)
 {
@@ -128,27 +143,26 @@ static size_t rows_a_piece(size_t width)
 
 struct norm_run {
 	const struct isa *isa;
-	const float *x, *w;
-	size_t n, width;
-	float eps;
-	float *y;
+	const struct norm *op;
 };
 
 static void norm_piece(void *arg, size_t piece, int worker)
 {
 	const struct norm_run *r = arg;
-	size_t rows = rows_a_piece(r->width), end = (piece + 1) * rows;
+	const struct norm *op = r->op;
+	size_t rows = rows_a_piece(op->parts * op->width), end = (piece + 1) * rows;
 
 	(void)worker;
-	for (size_t i = piece * rows; i < end && i < r->n; i++)
-		r->isa->norm(r->x + i * r->width, r->width, r->w, r->eps, r->y + i * r->width);
+	for (size_t i = piece * rows; i < end && i < op->n; i++)
+		for (size_t at = i * op->stride, part = 0; part < op->parts; part++, at += op->width)
+			r->isa->norm(op, op->x + at, op->y + at);
 }
 
-void fast_norm(struct device *d, const float *x, size_t n, size_t width, const float *w, float eps, float *y)
+void fast_norm(struct device *d, const struct norm *op)
 {
-	struct norm_run r = { d->isa, x, w, n, width, eps, y };
+	struct norm_run r = { d->isa, op };
 
-	pool_run(d->pool, norm_piece, &r, divide_up(n, rows_a_piece(width)));
+	pool_run(d->pool, norm_piece, &r, divide_up(op->n, rows_a_piece(op->parts * op->width)));
 }
 
 /* The kinds of input that a product's weights want. */
@@ -163,15 +177,20 @@ static void prepare_row(const struct prepare_run *r, size_t i, float *row)
 {
 	const struct isa *isa = r->d->isa;
 	const struct matmul *op = r->op;
-	const float *x = op->x + i * r->cols * (op->input == INPUT_GATE ? 2 : 1);
+	const struct norm norm = { .width = r->cols,
+				   .w = op->norm,
+				   .shift = op->shift,
+				   .eps = op->eps,
+				   .layer = op->input == INPUT_LAYER_NORM };
+	const float *x = op->x + i * r->cols * (input_is_gate(op->input) ? 2 : 1);
 	const size_t at = i * (r->cols / BLOCK);
 
 	if (op->input != INPUT_PLAIN && r->floats)
 		row = r->d->xf + i * r->cols;
-	if (op->input == INPUT_NORM)
-		isa->norm(x, r->cols, op->norm, op->eps, row);
-	else if (op->input == INPUT_GATE)
-		isa->gate(x, r->cols, row);
+	if (op->input == INPUT_NORM || op->input == INPUT_LAYER_NORM)
+		isa->norm(&norm, x, row);
+	else if (op->input != INPUT_PLAIN)
+		isa->activate(op->input, x, r->cols, row);
 	if (op->input != INPUT_PLAIN)
 		x = row;
 	if (r->bytes)
@@ -226,12 +245,34 @@ struct matmul_run {
 	bool byte_tiles; /* what tiles of activations were made of, where there are any: bytes, or else words */
 };
 
+/* A bias goes first to where a product is added to, or joins what is there. `column` is the tile's first. */
+static void put_bias(const struct matmul *op, struct tile *t, size_t column, size_t columns)
+{
+	for (size_t i = 0; i < t->n; i++)
+		for (size_t c = 0; c < columns; c++) {
+			float *y = &t->y[i * t->y_stride + c];
+
+			*y = t->add ? *y + op->bias[column + c] : op->bias[column + c];
+		}
+	t->add = true;
+}
+
+static void clip(const struct tile *t, size_t columns, float most)
+{
+	for (size_t i = 0; i < t->n; i++)
+		for (size_t c = 0; c < columns; c++) {
+			float *y = &t->y[i * t->y_stride + c];
+
+			*y = *y > most ? most : *y < -most ? -most : *y;
+		}
+}
+
 /* Pieces of a weight follow each other, its chunks of groups outside and the tiles of rows inside. */
 static void matmul_piece(void *arg, size_t piece, int worker)
 {
 	const struct matmul_run *r = arg;
 	const struct matmul *op = r->op;
-	size_t column = 0, i = 0, chunk, row, at;
+	size_t column = 0, i = 0, chunk, row, at, columns;
 	struct tile t;
 
 	(void)worker;
@@ -261,7 +302,13 @@ static void matmul_piece(void *arg, size_t piece, int worker)
 		t.xw = r->d->xw + at;
 	if ((r->byte_tiles ? (const void *)t.xb : t.xw) && takes_tiles(r->d, op->n))
 		t.xt = r->d->xt + at / LANES;
+	columns = op->w[i]->rows - chunk * LANES;
+	columns = columns < t.groups * LANES ? columns : t.groups * LANES;
+	if (op->bias)
+		put_bias(op, &t, column + chunk * LANES, columns);
 	r->d->isa->matmul(&t);
+	if (op->clip > 0)
+		clip(&t, columns, op->clip);
 }
 
 /* Enough pieces that no thread waits long for the last, none so small that taking it costs more than doing it. */
@@ -294,6 +341,13 @@ void fast_matmul(struct device *d, const struct matmul *op)
 		pieces += divide_up(op->w[i]->groups, r.groups) * r.row_tiles;
 	r.byte_tiles = prepare(d, op);
 	pool_run(d->pool, matmul_piece, &r, pieces);
+}
+
+void fast_experts(struct device *d, const struct experts *op)
+{
+	static const struct cpu_products by = { fast_norm, fast_matmul };
+
+	cpu_experts(d, &by, op);
 }
 
 struct store_run {

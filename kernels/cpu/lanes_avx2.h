@@ -11,10 +11,10 @@
 #include "cpu.h"
 
 /*
- * TILE: rows of activations that share an unpacked weight; ATTEND_Q queries times ATTEND_V vectors of a page at once.
- * All are bounded by sixteen registers.
+ * TILE: rows of activations that share an unpacked weight; ATTEND_Q queries meet a page at once, with ATTEND_SUMS
+ * vectors of sums. All are bounded by sixteen registers.
  */
-enum { STRIP = 8, TILE = 4, WORD_TILE = 4, ATTEND_Q = 3, ATTEND_V = 2 };
+enum { STRIP = 8, TILE = 4, PANEL_TILE = 4, ATTEND_Q = 3, ATTEND_SUMS = 6 };
 
 struct v16 {
 	__m256 a, b;
@@ -221,117 +221,6 @@ INLINE void strip_store(float *p, struct strip x)
 		__asm__("" : "+x"(sum));                                                                               \
 	} while (0)
 
-/* Four activations, the same for every lane. */
-INLINE __m256i four_of(const int8_t *q)
-{
-	int32_t word;
-
-	memcpy(&word, q, sizeof(word));
-	return _mm256_set1_epi32(word);
-}
-
-/* Pairs in 16 bits to a lane's sum, less a correction. */
-INLINE struct strip strip_of_words(__m256i words, int32_t correction)
-{
-	__m256i sum = _mm256_madd_epi16(words, _mm256_set1_epi16(1));
-
-	return (struct strip){ _mm256_cvtepi32_ps(_mm256_sub_epi32(sum, _mm256_set1_epi32(correction))) };
-}
-
-/* Four bits: eight pairs of products of at most 15 * 127 fit in 16 bits (30,480). */
-INLINE void dot_four_bits(const uint8_t *w, const struct xbytes *x, size_t stride, size_t rows, int32_t offset,
-			  struct strip *ret)
-{
-	const __m256i low = _mm256_set1_epi8(15);
-	__m256i sum[TILE];
-
-	foreach (j, 4) {
-		__m256i v = _mm256_loadu_si256((const __m256i *)(w + 64 * j));
-		__m256i lo = _mm256_and_si256(v, low), hi = _mm256_and_si256(_mm256_srli_epi16(v, 4), low);
-
-		foreach (t, rows) {
-			const int8_t *q = x[t * stride].q + 4 * j;
-			__m256i p = _mm256_maddubs_epi16(lo, four_of(q));
-
-			if (j == 0)
-				sum[t] = p;
-			else
-				ADD_IN_ORDER(_mm256_add_epi16, sum[t], p);
-			ADD_IN_ORDER(_mm256_add_epi16, sum[t], _mm256_maddubs_epi16(hi, four_of(q + 16)));
-		}
-	}
-	foreach (t, rows)
-		ret[t] = strip_of_words(sum[t], offset * x[t * stride].sum);
-}
-
-/* Five bits: four pairs of at most 31 * 127 fit (31,496), so the block is summed up in two halves. */
-INLINE void dot_five_bits(const uint8_t *w, const uint8_t *high, const struct xbytes *x, size_t stride, size_t rows,
-			  int32_t offset, struct strip *ret)
-{
-	const __m256i low = _mm256_set1_epi8(15), fifth = _mm256_set1_epi8(16), ones = _mm256_set1_epi16(1);
-	__m256i h = _mm256_loadu_si256((const __m256i *)high);
-	__m256i sum[TILE], words[TILE];
-
-	foreach (j, 4) {
-		__m256i v = _mm256_loadu_si256((const __m256i *)(w + 64 * j));
-		__m256i lo = _mm256_and_si256(v, low), hi = _mm256_and_si256(_mm256_srli_epi16(v, 4), low);
-
-		lo = _mm256_or_si256(lo, _mm256_and_si256(_mm256_slli_epi16(h, (int)(4 - j)), fifth));
-		hi = _mm256_or_si256(hi, _mm256_and_si256(_mm256_srli_epi16(h, (int)j), fifth));
-		foreach (t, rows) {
-			const int8_t *q = x[t * stride].q + 4 * j;
-			__m256i p = _mm256_maddubs_epi16(lo, four_of(q));
-
-			if (j % 2 == 0)
-				words[t] = p;
-			else
-				ADD_IN_ORDER(_mm256_add_epi16, words[t], p);
-			ADD_IN_ORDER(_mm256_add_epi16, words[t], _mm256_maddubs_epi16(hi, four_of(q + 16)));
-			if (j == 1)
-				sum[t] = _mm256_madd_epi16(words[t], ones);
-		}
-	}
-	foreach (t, rows) {
-		__m256i all = _mm256_add_epi32(sum[t], _mm256_madd_epi16(words[t], ones));
-
-		all = _mm256_sub_epi32(all, _mm256_set1_epi32(offset * x[t * stride].sum));
-		ret[t].v = _mm256_cvtepi32_ps(all);
-	}
-}
-
-INLINE void dot_nibbles(const uint8_t *w, const uint8_t *high, size_t lane, const struct xbytes *x, size_t stride,
-			size_t rows, int32_t offset, struct strip *ret)
-{
-	if (high)
-		dot_five_bits(w + 4 * lane, high + 4 * lane, x, stride, rows, offset, ret);
-	else
-		dot_four_bits(w + 4 * lane, x, stride, rows, offset, ret);
-}
-
-/* Eight bits: |w| is unsigned as the instruction wants it, and w's sign goes to x; a pair fits (2 * 128 * 127). */
-INLINE void dot_bytes(const uint8_t *w, size_t lane, const struct xbytes *x, size_t stride, size_t rows,
-		      struct strip *ret)
-{
-	const __m256i ones = _mm256_set1_epi16(1);
-	__m256i sum[TILE];
-
-	foreach (j, 8) {
-		__m256i v = _mm256_loadu_si256((const __m256i *)(w + 64 * j + 4 * lane)), size = _mm256_abs_epi8(v);
-
-		foreach (t, rows) {
-			__m256i q = _mm256_sign_epi8(four_of(x[t * stride].q + 4 * j), v);
-			__m256i p = _mm256_madd_epi16(_mm256_maddubs_epi16(size, q), ones);
-
-			if (j == 0)
-				sum[t] = p;
-			else
-				ADD_IN_ORDER(_mm256_add_epi32, sum[t], p);
-		}
-	}
-	foreach (t, rows)
-		ret[t].v = _mm256_cvtepi32_ps(sum[t]);
-}
-
 struct words {
 	__m256i v;
 };
@@ -441,6 +330,11 @@ INLINE void sums_add(struct sums *sum, struct words w, const int16_t *x)
 	ADD_IN_ORDER(_mm256_add_epi32, sum->v, _mm256_madd_epi16(w.v, two_of(x)));
 }
 
+INLINE struct sums sums_of(struct words w, const int16_t *x)
+{
+	return (struct sums){ _mm256_madd_epi16(w.v, two_of(x)) };
+}
+
 INLINE struct sums sums_plus(struct sums a, struct sums b)
 {
 	return (struct sums){ _mm256_add_epi32(a.v, b.v) };
@@ -506,18 +400,18 @@ INLINE struct n16 n16_add_products(struct n16 sum, struct fours x, const int16_t
 	return sum;
 }
 
-/* The low 16 bits of a lane as a number that packing leaves as it is. */
-INLINE __m256i low_word(__m256 z)
-{
-	return _mm256_srai_epi32(_mm256_slli_epi32(_mm256_castps_si256(z), 16), 16);
-}
-
 INLINE void v16_store_fours(int16_t *p, struct v16 z)
 {
-	__m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(low_word(z.a), low_word(z.b)), 0xd8);
+	const __m256i order = _mm256_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15, 0, 1, 4, 5, 2, 3,
+					       6, 7, 8, 9, 12, 13, 10, 11, 14, 15);
+	const __m256i magic = _mm256_set1_epi32(0x4b400000);
+	__m256i a = _mm256_sub_epi32(_mm256_castps_si256(z.a), magic);
+	__m256i b = _mm256_sub_epi32(_mm256_castps_si256(z.b), magic);
+	__m256i words = _mm256_shuffle_epi8(_mm256_packs_epi32(a, b), order);
 
-	words = _mm256_shufflehi_epi16(_mm256_shufflelo_epi16(words, 0xd8), 0xd8);
-	_mm256_storeu_si256((__m256i *)p, words);
+	_mm256_storeu_si256((__m256i *)p, _mm256_permute4x64_epi64(words, 0xd8));
 }
+
+#include "bytes_avx2.h"
 
 #endif

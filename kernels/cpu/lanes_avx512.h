@@ -16,10 +16,10 @@
 #include "cpu.h"
 
 /*
- * TILE: rows of activations that share an unpacked weight; ATTEND_Q queries times ATTEND_V vectors of a page at once.
- * All are bounded by 32 registers.
+ * TILE: rows of activations that share an unpacked weight; ATTEND_Q queries meet a page at once, with ATTEND_SUMS
+ * vectors of sums. All are bounded by 32 registers.
  */
-enum { STRIP = LANES, TILE = 8, WORD_TILE = 12, ATTEND_Q = 3, ATTEND_V = 4 };
+enum { STRIP = LANES, TILE = 8, PANEL_TILE = 12, ATTEND_Q = 3, ATTEND_SUMS = 16 };
 
 struct v16 {
 	__m512 v;
@@ -195,95 +195,6 @@ INLINE void strip_store(float *p, struct strip x)
 	_mm512_storeu_ps(p, x.v);
 }
 
-/* Four activations, the same for every lane. */
-INLINE __m512i four_of(const int8_t *q)
-{
-	int32_t word;
-
-	memcpy(&word, q, sizeof(word));
-	return _mm512_set1_epi32(word);
-}
-
-/*
- * sum + products of unsigned w and signed q, four a lane. Without VNNI pairs are added in 16 bits first: they must not
- * exceed 32,767, so w is at most 128.
- */
-INLINE __m512i add_products(__m512i sum, __m512i w, __m512i q)
-{
-#ifdef KERNELS_VNNI
-	return _mm512_dpbusd_epi32(sum, w, q);
-#else
-	return _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_maddubs_epi16(w, q), _mm512_set1_epi16(1)));
-#endif
-}
-
-INLINE void dot_nibbles(const uint8_t *w, const uint8_t *high, size_t lane, const struct xbytes *x, size_t stride,
-			size_t rows, int32_t offset, struct strip *ret)
-{
-	const __m512i low = _mm512_set1_epi8(15), fifth = _mm512_set1_epi8(16);
-	__m512i sum[TILE], h = high ? _mm512_loadu_si512(high) : low;
-
-	(void)lane;
-	foreach (t, rows)
-		sum[t] = _mm512_set1_epi32(-offset * x[t * stride].sum);
-	foreach (j, 4) {
-		__m512i v = _mm512_loadu_si512(w + 64 * j);
-		__m512i lo = _mm512_and_si512(v, low), hi = _mm512_and_si512(_mm512_srli_epi16(v, 4), low);
-
-		if (high) {
-			__m512i left = _mm512_sll_epi16(h, _mm_cvtsi32_si128((int)(4 - j)));
-			__m512i right = _mm512_srl_epi16(h, _mm_cvtsi32_si128((int)j));
-
-			lo = _mm512_or_si512(lo, _mm512_and_si512(left, fifth));
-			hi = _mm512_or_si512(hi, _mm512_and_si512(right, fifth));
-		}
-		foreach (t, rows) {
-			const int8_t *q = x[t * stride].q + 4 * j;
-
-			sum[t] = add_products(sum[t], lo, four_of(q));
-			sum[t] = add_products(sum[t], hi, four_of(q + 16));
-		}
-	}
-	foreach (t, rows)
-		ret[t].v = _mm512_cvtepi32_ps(sum[t]);
-}
-
-/* Eight bits: VNNI takes w + 128 as unsigned, and 128 * the sum of q is taken off; else |w|, with w's sign given to q.
- */
-INLINE void dot_bytes(const uint8_t *w, size_t lane, const struct xbytes *x, size_t stride, size_t rows,
-		      struct strip *ret)
-{
-	__m512i sum[TILE];
-
-	(void)lane;
-	foreach (t, rows)
-#ifdef KERNELS_VNNI
-		sum[t] = _mm512_set1_epi32(-128 * x[t * stride].sum);
-#else
-		sum[t] = _mm512_setzero_si512();
-#endif
-	foreach (j, 8) {
-		__m512i v = _mm512_loadu_si512(w + 64 * j);
-#ifdef KERNELS_VNNI
-		__m512i size = _mm512_xor_si512(v, _mm512_set1_epi8(-128));
-#else
-		__m512i size = _mm512_abs_epi8(v);
-		__mmask64 negative = _mm512_movepi8_mask(v);
-#endif
-
-		foreach (t, rows) {
-			__m512i q = four_of(x[t * stride].q + 4 * j);
-
-#ifndef KERNELS_VNNI
-			q = _mm512_mask_sub_epi8(q, negative, _mm512_setzero_si512(), q);
-#endif
-			sum[t] = add_products(sum[t], size, q);
-		}
-	}
-	foreach (t, rows)
-		ret[t].v = _mm512_cvtepi32_ps(sum[t]);
-}
-
 struct words {
 	__m512i v;
 };
@@ -401,6 +312,11 @@ INLINE void sums_add(struct sums *sum, struct words w, const int16_t *x)
 	sum->v = add_pairs(sum->v, w.v, x);
 }
 
+INLINE struct sums sums_of(struct words w, const int16_t *x)
+{
+	return (struct sums){ add_pairs(_mm512_setzero_si512(), w.v, x) };
+}
+
 INLINE struct sums sums_plus(struct sums a, struct sums b)
 {
 	return (struct sums){ _mm512_add_epi32(a.v, b.v) };
@@ -465,5 +381,7 @@ INLINE void v16_store_fours(int16_t *p, struct v16 z)
 	words = _mm256_shufflehi_epi16(_mm256_shufflelo_epi16(words, 0xd8), 0xd8);
 	_mm256_storeu_si256((__m256i *)p, words);
 }
+
+#include "bytes_avx512.h"
 
 #endif

@@ -15,7 +15,7 @@
 #undef UNROLL
 #define UNROLL
 
-enum { STRIP = LANES, TILE = 2, WORD_TILE = 2, ATTEND_Q = 1, ATTEND_V = 1 };
+enum { STRIP = LANES, TILE = 2, PANEL_TILE = 4, ATTEND_Q = 1, ATTEND_SUMS = 1 };
 
 struct v16 {
 	float f[LANES];
@@ -237,45 +237,6 @@ INLINE struct strip strip_of_ints(const int32_t *sum, int32_t correction)
 	return r;
 }
 
-/*
- * The products of one packed block with the blocks of `rows` rows of activations, x[t * stride], as whole numbers:
- * sum of (weight - offset) * q. `high` holds the fifth bits, or is NULL.
- */
-INLINE void dot_nibbles(const uint8_t *w, const uint8_t *high, size_t lane, const struct xbytes *x, size_t stride,
-			size_t rows, int32_t offset, struct strip *ret)
-{
-	(void)lane;
-	for (size_t t = 0; t < rows; t++, x += stride) {
-		int32_t sum[LANES] = { 0 };
-
-		for (int j = 0; j < 4; j++)
-			for (size_t i = 0; i < 4 * LANES; i++) {
-				int lo = w[64 * j + (int)i] & 15, hi = w[64 * j + (int)i] >> 4;
-
-				if (high) {
-					lo |= (high[i] >> j & 1) << 4;
-					hi |= (high[i] >> (4 + j) & 1) << 4;
-				}
-				sum[i / 4] += lo * x->q[4 * j + (int)(i % 4)] + hi * x->q[16 + 4 * j + (int)(i % 4)];
-			}
-		ret[t] = strip_of_ints(sum, offset * x->sum);
-	}
-}
-
-INLINE void dot_bytes(const uint8_t *w, size_t lane, const struct xbytes *x, size_t stride, size_t rows,
-		      struct strip *ret)
-{
-	(void)lane;
-	for (size_t t = 0; t < rows; t++, x += stride) {
-		int32_t sum[LANES] = { 0 };
-
-		for (size_t j = 0; j < 8; j++)
-			for (size_t i = 0; i < 4 * LANES; i++)
-				sum[i / 4] += (int8_t)w[64 * j + i] * x->q[4 * j + i % 4];
-		ret[t] = strip_of_ints(sum, 0);
-	}
-}
-
 /* Two columns of each lane of a strip. */
 struct words {
 	int16_t w[LANES][2];
@@ -385,6 +346,14 @@ INLINE void sums_add(struct sums *sum, struct words w, const int16_t *x)
 		sum->n[i] += w.w[i][0] * x[0] + w.w[i][1] * x[1];
 }
 
+INLINE struct sums sums_of(struct words w, const int16_t *x)
+{
+	struct sums r = sums_set1(0);
+
+	sums_add(&r, w, x);
+	return r;
+}
+
 INLINE struct sums sums_plus(struct sums a, struct sums b)
 {
 	foreach (i, LANES)
@@ -466,5 +435,7 @@ INLINE void v16_store_fours(int16_t *p, struct v16 z)
 	foreach (i, LANES)
 		p[i] = (int16_t)(uint16_t)f32_bits(z.f[i / 4 * 4 + i % 2 * 2 + i % 4 / 2]);
 }
+
+#include "bytes_scalar.h"
 
 #endif

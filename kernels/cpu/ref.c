@@ -144,45 +144,103 @@ static void embed(struct device *d, const struct weight *w, const int32_t *token
 	}
 }
 
-static void norm(struct device *d, const float *x, size_t n, size_t width, const float *w, float eps, float *y)
+/* One stretch of a row. */
+static void norm_stretch(const struct norm *op, const float *x, float *y)
 {
-	(void)d;
-	for (size_t i = 0; i < n; i++, x += width, y += width) {
-		double squares = 0, factor;
+	double mean = 0, squares = 0, factor;
 
-		for (size_t c = 0; c < width; c++)
-			squares += (double)x[c] * (double)x[c];
-		factor = 1 / sqrt(squares / (double)width + (double)eps);
-		for (size_t c = 0; c < width; c++)
-			y[c] = (float)((double)x[c] * factor * (double)w[c]);
+	for (size_t c = 0; op->layer && c < op->width; c++)
+		mean += (double)x[c] / (double)op->width;
+	for (size_t c = 0; c < op->width; c++)
+		squares += ((double)x[c] - mean) * ((double)x[c] - mean);
+	factor = 1 / sqrt(squares / (double)op->width + (double)op->eps);
+	for (size_t c = 0; c < op->width; c++) {
+		double z = ((double)x[c] - mean) * factor * (double)op->w[c] + (op->shift ? (double)op->shift[c] : 0);
+
+		y[c] = (float)(z + (op->add ? (double)y[c] : 0));
 	}
 }
 
-static void gate(const float *x, size_t n, size_t width, float *y)
+static void norm(struct device *d, const struct norm *op)
 {
-	for (size_t i = 0; i < n; i++, x += 2 * width, y += width)
+	(void)d;
+	for (size_t i = 0; i < op->n; i++)
+		for (size_t at = i * op->stride, part = 0; part < op->parts; part++, at += op->width)
+			norm_stretch(op, op->x + at, op->y + at);
+}
+
+static double sigmoid(double x)
+{
+	return 1 / (1 + exp(-x));
+}
+
+/* sqrt(8 / pi) */
+#define GELU_FACTOR 1.5957691216057308
+
+/* The number that becomes of one, or of a pair where the input is a gate. */
+static double activated(enum input input, double g, double u)
+{
+	if (input == INPUT_GELU)
+		return g * erfc(-g / sqrt(2)) / 2;
+	if (input == INPUT_GATE_GELU) /* (1 + tanh(x)) / 2 = sigmoid(2x) */
+		return g * sigmoid(GELU_FACTOR * (g + 0.044715 * g * g * g)) * u;
+	if (input == INPUT_GATE_CLAMPED) {
+		g = fmin(g, 7);
+		return g * sigmoid(1.702 * g) * (fmax(fmin(u, 7), -7) + 1);
+	}
+	return g * sigmoid(g) * u;
+}
+
+static void activate(enum input input, const float *x, size_t n, size_t width, float *y)
+{
+	const size_t stride = input_is_gate(input) ? 2 * width : width, other = stride - width;
+
+	for (size_t i = 0; i < n; i++, x += stride, y += width)
 		for (size_t c = 0; c < width; c++)
-			y[c] = x[c] / (1 + expf(-x[c])) * x[width + c];
+			y[c] = (float)activated(input, (double)x[c], (double)x[other + c]);
+}
+
+/* What a product's rows become last: with the bias, and clipped. */
+static void finish(const struct matmul *op, size_t rows, size_t column)
+{
+	for (size_t i = 0; i < op->n; i++)
+		for (size_t r = 0; r < rows; r++) {
+			float *y = &op->y[i * op->y_stride + column + r];
+
+			*y += op->bias ? op->bias[column + r] : 0;
+			if (op->clip > 0)
+				*y = fminf(fmaxf(*y, -op->clip), op->clip);
+		}
 }
 
 static void matmul(struct device *d, const struct matmul *op)
 {
 	const size_t cols = op->weights ? op->w[0]->cols : 0;
+	const bool layer = op->input == INPUT_LAYER_NORM;
+	const struct norm normed = { op->x, d->xf, op->n, 1, cols, cols, op->norm, op->shift, op->eps, layer, false };
 	struct matmul plain = *op;
-	float *y = op->y;
+	size_t column = 0;
 
-	if (op->input == INPUT_NORM)
-		norm(d, op->x, op->n, cols, op->norm, op->eps, d->xf);
-	else if (op->input == INPUT_GATE)
-		gate(op->x, op->n, cols, d->xf);
+	if (op->input == INPUT_NORM || layer)
+		norm(d, &normed);
+	else if (op->input != INPUT_PLAIN)
+		activate(op->input, op->x, op->n, cols, d->xf);
 	if (op->input != INPUT_PLAIN)
 		plain.x = d->xf;
-	for (size_t i = 0; i < op->weights; i++) {
-		struct product p = { &plain, op->w[i], y };
+	for (size_t i = 0; i < op->weights; column += op->w[i++]->rows) {
+		struct product p = { &plain, op->w[i], op->y + column };
 
 		pool_run(d->pool, matmul_piece, &p, (op->w[i]->rows + PIECE_ROWS - 1) / PIECE_ROWS);
-		y += op->w[i]->rows;
+		if (op->bias || op->clip > 0)
+			finish(op, op->w[i]->rows, column);
 	}
+}
+
+static void experts(struct device *d, const struct experts *op)
+{
+	static const struct cpu_products by = { norm, matmul };
+
+	cpu_experts(d, &by, op);
 }
 
 static void rotate(const struct head_shape *h, const float *x, const float *angles, float *y)
@@ -301,10 +359,11 @@ static void softmax_add(struct softmax *s, double score, const struct page_shape
 		s->o[i] += weight * (double)element(pages, values, true, token, i);
 }
 
-static void see_run(const struct attend *op, const struct row *r, int run, size_t kv_head, const float *q,
+static void see_run(const struct attend *op, const struct row *r, int run, size_t head, const float *q,
 		    struct softmax *s)
 {
-	size_t size = op->shape->head_size;
+	size_t size = op->shape->head_size, kv_head = head / (op->shape->heads / op->shape->kv_heads);
+	double slope = op->slopes ? (double)op->slopes[head] : 0;
 	int64_t end = r->sees[run].first + r->sees[run].count;
 
 	for (int64_t slot = r->sees[run].first; slot < end; slot++) {
@@ -314,7 +373,8 @@ static void see_run(const struct attend *op, const struct row *r, int run, size_
 
 		for (size_t i = 0; i < size; i++)
 			score += (double)q[i] * (double)element(op->pages, keys, false, at, i);
-		softmax_add(s, score * (double)op->shape->scale, op->pages, keys + page_values(op->pages), at);
+		score = score * (double)op->shape->scale - slope * (double)(r->sees[run].query - slot);
+		softmax_add(s, score, op->pages, keys + page_values(op->pages), at);
 	}
 }
 
@@ -334,7 +394,7 @@ static void attend_piece(void *arg, size_t piece, int worker)
 		if (r->sees[run].count <= 0)
 			continue;
 		rotate(h, x, op->angles + (row * RUNS + (size_t)run) * h->rotated, q);
-		see_run(op, r, run, head / (h->heads / h->kv_heads), q, &s);
+		see_run(op, r, run, head, q, &s);
 	}
 	if (op->sinks)
 		s.sum += exp((double)op->sinks[head] - s.max);
@@ -360,6 +420,7 @@ const struct backend backend_ref = {
 	.weight_new = weight_new,
 	.norm = norm,
 	.matmul = matmul,
+	.experts = experts,
 	.store = store,
 	.attend = attend,
 	.embed = embed,

@@ -69,7 +69,6 @@ INLINE void ask_ahead(const uint8_t *block, size_t bytes)
 	} while (0)
 
 #include "tile_bytes.h"
-#include "tile_words.h"
 
 INLINE struct v16 load_column(enum dtype type, const uint8_t *w)
 {

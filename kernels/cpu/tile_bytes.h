@@ -1,18 +1,21 @@
 /*
  * Products with activations in 8 bits (precision "fast"): unsigned weights times signed bytes, as the instructions of
- * AVX2 and VNNI want them. Included by tile.h.
+ * AVX2 and VNNI want them. As with words, a few rows meet weights that are unpacked to registers, and more a panel of
+ * bytes. Included by tile.h.
  */
 #ifndef CPU_TILE_BYTES_H
 #define CPU_TILE_BYTES_H
+
+#include "tile_words.h"
 
 /* One block of one strip of lanes against `rows` rows of activations; a weight is unpacked once for all of them. */
 INLINE void block_product(enum dtype type, const uint8_t *w, size_t lane, const struct xbytes *x, size_t stride,
 			  size_t rows, struct strip *acc)
 {
-	const bool min = type == DTYPE_Q4_1 || type == DTYPE_Q5_1, five = type == DTYPE_Q5_0 || type == DTYPE_Q5_1;
-	const int32_t offset = type == DTYPE_Q4_0 ? 8 : type == DTYPE_Q5_0 ? 16 : 0;
+	const bool min = has_min(type), five = high_bits(type) == 1;
+	const int32_t offset = offset_of(type);
 	const uint8_t *high = w + (min ? 4 : 2) * LANES, *q = five ? high + 64 : high;
-	struct strip sum[TILE], d = strip_load_f16(w + 2 * lane), m;
+	struct strip sum[PANEL_FROM], d = strip_load_f16(w + 2 * lane), m;
 
 	if (type == DTYPE_Q8_0)
 		dot_bytes(q, lane, x, stride, rows, sum);
@@ -27,17 +30,17 @@ INLINE void block_product(enum dtype type, const uint8_t *w, size_t lane, const 
 		acc[t] = strip_fma(m, strip_set1(x[t * stride].ds), acc[t]);
 }
 
-/* All lanes of a group against `rows` rows, a strip at a time; all at once for one row, which reads in order. */
+/* All lanes of a group against a few rows, a strip at a time; all at once for one row, which reads in order. */
 INLINE void group_bytes(enum dtype type, const struct tile *t, size_t g, size_t row, size_t rows)
 {
 	const size_t blocks = t->w->cols / BLOCK, block_bytes = t->w->group_bytes / blocks;
 	const size_t strips = rows == 1 ? LANES / STRIP : 1;
 	const uint8_t *group = group_at(t, g);
 	const struct xbytes *x = t->xb + row * blocks;
-	_Alignas(64) float out[TILE][LANES];
+	_Alignas(64) float out[PANEL_FROM][LANES];
 
 	for (size_t lane = 0; lane < LANES; lane += strips * STRIP) {
-		struct strip acc[LANES / STRIP][TILE];
+		struct strip acc[LANES / STRIP][PANEL_FROM];
 
 		foreach (s, strips)
 			foreach (i, rows)
@@ -56,11 +59,176 @@ INLINE void group_bytes(enum dtype type, const struct tile *t, size_t g, size_t 
 	put_group(t, g, row, rows, out[0]);
 }
 
+/* Rows from which on it pays to unpack to a panel: four bits are unpacked quickly. */
+INLINE size_t bytes_from(enum dtype type)
+{
+	return high_bits(type) == 0 ? PANEL_FROM + 1 : PANEL_FROM;
+}
+
+/*
+ * Weights of a stretch of a group's blocks, four columns of each lane together: columns 4k to 4k + 3 in vector k. Of
+ * four and five bits they are without a sign, those of Q4_0 8 larger than in the file, so that they have the offset of
+ * Q5_0; of Q8_0 it is what bytes_of_signed() makes of them.
+ */
+struct byte_panel {
+	_Alignas(64) uint8_t w[PANEL_BLOCKS][BLOCK / 4][4 * LANES];
+	_Alignas(64) float d[PANEL_BLOCKS][LANES], m[PANEL_BLOCKS][LANES];
+};
+
+/* Quants of one strip of a block to place b of a panel. */
+INLINE void fill_bytes(enum dtype type, const uint8_t *quants, size_t lane, size_t b, struct byte_panel *p)
+{
+	const uint8_t *q = quants + 4 * lane;
+	uint8_t *to = p->w[b][0] + 4 * lane;
+
+	if (type == DTYPE_Q8_0)
+		foreach (k, BLOCK / 4)
+			bytes_store(to + 64 * k, bytes_of_signed(q + 64 * k));
+	else
+		foreach (j, BLOCK / 8) {
+			struct bytes half[2];
+
+			bytes_of_nibbles(q + 64 * (j + high_bits(type)), half);
+			if (high_bits(type))
+				bytes_add_high(q, j, half);
+			foreach (h, 2)
+				bytes_store(to + 64 * (BLOCK / 8 * h + j),
+					    type == DTYPE_Q4_0 ? bytes_plus(half[h], 8) : half[h]);
+		}
+}
+
+INLINE void fill_byte_block(enum dtype type, struct place from, size_t b, struct byte_panel *p)
+{
+	foreach (s, STRIPS) {
+		const size_t lane = s * STRIP;
+
+		fill_bytes(type, from.quants, lane, b, p);
+		strip_store(p->d[b] + lane, block_scale(type, from, NULL, lane));
+		if (has_min(type))
+			strip_store(p->m[b] + lane, block_min(type, from, NULL, lane));
+	}
+	FORGET_MEMORY();
+}
+
+/* The whole numbers of block b of a panel against `rows` rows, of weights without a sign. */
+INLINE void nibble_sums(enum dtype type, const struct byte_panel *p, size_t b, const struct xbytes *x, size_t stride,
+			size_t rows, struct sums ret[PANEL_TILE][STRIPS])
+{
+	const bool five = type == DTYPE_Q5_1 && BYTE_SUMS_NARROW,
+		   less = type == DTYPE_Q4_0 || type == DTYPE_Q5_0 || five;
+	struct byte_sums sum[PANEL_TILE][STRIPS];
+
+	foreach (t, rows)
+		foreach (s, STRIPS)
+			if (less)
+				sum[t][s] = byte_sums_less(x + t * stride);
+	foreach (k, BLOCK / 4) {
+		struct bytes w[STRIPS];
+
+		foreach (s, STRIPS)
+			w[s] = bytes_load(p->w[b][k] + 4 * s * STRIP);
+		foreach (t, rows)
+			foreach (s, STRIPS)
+				if (k == 0 && !less)
+					sum[t][s] = byte_sums_of(w[s], x[t * stride].q);
+				else
+					byte_sums_add(&sum[t][s], w[s], x[t * stride].q + 4 * k);
+	}
+	foreach (t, rows)
+		foreach (s, STRIPS) {
+			ret[t][s] = sums_of_bytes(sum[t][s]);
+			if (five)
+				ret[t][s] = sums_plus(ret[t][s], sums_set1(16 * x[t * stride].sum));
+		}
+}
+
+/* The same of Q8_0, whose quants are at `w`. */
+INLINE void signed_sums(const struct byte_panel *p, const uint8_t *w, size_t b, const struct xbytes *x, size_t stride,
+			size_t rows, struct sums sum[PANEL_TILE][STRIPS])
+{
+	foreach (t, rows)
+		foreach (s, STRIPS)
+			sum[t][s] = signed_sums_begin(x + t * stride);
+	foreach (k, BLOCK / 4) {
+		struct bytes v[STRIPS];
+
+		foreach (s, STRIPS)
+			v[s] = bytes_load(p->w[b][k] + 4 * s * STRIP);
+		foreach (t, rows)
+			foreach (s, STRIPS)
+				signed_sums_add(&sum[t][s], v[s], w + 64 * k + 4 * s * STRIP, x[t * stride].q + 4 * k);
+	}
+}
+
+/* Blocks of a group from `first` on and their panel, which the first rows fill. */
+struct byte_stretch {
+	const uint8_t *group;
+	size_t first, blocks;
+	struct byte_panel *panel;
+	const struct xbytes *x; /* of the first block */
+	size_t stride;
+};
+
+/* A stretch against `rows` rows, added to `to`, [rows][LANES]. */
+INLINE void byte_rows(enum dtype type, bool fill, const struct byte_stretch *st, float *to, size_t row, size_t rows)
+{
+	const struct xbytes *x = st->x + row * st->stride;
+	const size_t stride = st->stride;
+	struct strip acc[PANEL_TILE][STRIPS];
+	struct byte_panel *p = st->panel;
+
+	to += row * LANES;
+	foreach (t, rows)
+		foreach (s, STRIPS)
+			acc[t][s] = strip_load(to + t * LANES + s * STRIP);
+	for (size_t b = 0; b < st->blocks; b++, x++) {
+		struct place from = block_at(type, st->group, st->first + b);
+		struct sums sum[PANEL_TILE][STRIPS];
+
+		if (fill)
+			fill_byte_block(type, from, b, p);
+		if (type == DTYPE_Q8_0)
+			signed_sums(p, from.quants, b, x, stride, rows, sum);
+		else
+			nibble_sums(type, p, b, x, stride, rows, sum);
+		foreach (t, rows)
+			add_scaled(sum[t], p->d[b], x[t * stride].d, has_min(type) ? p->m[b] : NULL, x[t * stride].ds,
+				   acc[t]);
+	}
+	foreach (t, rows)
+		foreach (s, STRIPS)
+			strip_store(to + t * LANES + s * STRIP, acc[t][s]);
+}
+
+INLINE void group_byte_panels(enum dtype type, const struct tile *t, size_t g)
+{
+	const size_t blocks = t->w->cols / BLOCK, rows = first_rows(t->n);
+	_Alignas(64) float acc[TILE_ROWS * LANES];
+	struct byte_panel p;
+	struct byte_stretch s = { .group = group_at(t, g), .panel = &p, .stride = blocks };
+
+	memset(acc, 0, t->n * LANES * sizeof(*acc));
+	for (; s.first < blocks; s.first += PANEL_BLOCKS) {
+		s.blocks = blocks - s.first < PANEL_BLOCKS ? blocks - s.first : PANEL_BLOCKS;
+		s.x = t->xb + s.first;
+		if (rows == PANEL_TILE)
+			byte_rows(type, true, &s, acc, 0, PANEL_TILE);
+		else
+			byte_rows(type, true, &s, acc, 0, PANEL_FROM);
+		s.x += rows * blocks;
+		EACH_ROWS(PANEL_TILE, t->n - rows, byte_rows, type, false, &s, acc + rows * LANES);
+	}
+	put_group(t, g, 0, t->n, acc);
+}
+
 #define BYTES_FUNCTION(type, name)                                                                                     \
 	static void bytes_##name(const struct tile *t)                                                                 \
 	{                                                                                                              \
 		for (size_t g = 0; g < t->groups; g++)                                                                 \
-			EACH_ROWS(TILE, t->n, group_bytes, type, t, g);                                                \
+			if (t->n < bytes_from(type))                                                                   \
+				EACH_ROWS(bytes_from(type) - 1, t->n, group_bytes, type, t, g);                        \
+			else                                                                                           \
+				group_byte_panels(type, t, g);                                                         \
 	}
 
 BYTES_FUNCTION(DTYPE_Q4_0, q4_0)

@@ -14,6 +14,18 @@
 /* Blocks of a panel (whole superblocks), and rows of activations from which on it pays to unpack to one. */
 enum { PANEL_BLOCKS = 16, PANEL_FROM = 4 };
 
+/* Rows that a panel is filled for, of n: their number is a constant where it counts. */
+INLINE size_t first_rows(size_t n)
+{
+	return n < PANEL_TILE ? PANEL_FROM : PANEL_TILE;
+}
+
+/*
+ * What is in memory is loaded again. A compiler that knows what was loaded or stored keeps it, more than there are
+ * registers, and so stores on the stack what lies in the first cache already.
+ */
+#define FORGET_MEMORY() __asm__ volatile("" ::: "memory")
+
 /* Quarters of a block, words of a quarter, and strips of a group. */
 enum { QUARTERS = 4, QUARTER_WORDS = 4, STRIPS = LANES / STRIP };
 
@@ -213,8 +225,10 @@ INLINE void group_words(enum dtype type, const struct tile *t, size_t g, size_t 
 		if (rows == 1)
 			words_block(type, p, &scales, 0, STRIPS, x + b, blocks, rows, acc);
 		else
-			foreach (s, STRIPS)
+			foreach (s, STRIPS) {
 				words_block(type, p, &scales, s, 1, x + b, blocks, rows, acc);
+				FORGET_MEMORY();
+			}
 	}
 	foreach (s, STRIPS)
 		foreach (i, rows)
@@ -222,103 +236,147 @@ INLINE void group_words(enum dtype type, const struct tile *t, size_t g, size_t 
 	put_group(t, g, row, rows, out[0]);
 }
 
-/* One strip of a block to place b of a panel. Scales of Q6_K go into the words, which stay below 13 bits. */
-INLINE void fill_strip(enum dtype type, struct place from, const struct scales *scales, size_t lane, size_t b,
-		       struct panel *p)
-{
-	const int16_t offset = offset_of(type);
-	struct words by[2];
+/*
+ * A stretch of a group's blocks that is unpacked to a panel, and what is at work of it: the scales of a superblock, or
+ * those of a block of Q6_K, of words 0 and 2 of a quarter and of 1 and 3.
+ */
+struct unpacking {
+	const uint8_t *group;
+	size_t first;
+	struct panel *panel;
+	struct scales scales;
+	struct words by[STRIPS][2];
+};
 
+INLINE void fill_scales(enum dtype type, struct unpacking *u, struct place from, size_t lane, size_t b)
+{
+	strip_store(u->panel->d[b] + lane, block_scale(type, from, &u->scales, lane));
+	if (has_min(type))
+		strip_store(u->panel->m[b] + lane, block_min(type, from, &u->scales, lane));
 	if (type == DTYPE_Q6_K)
 		foreach (half, 2)
-			by[half] = words_of_scales(half_scales(from.head, from.number, half) + lane);
-	for (size_t j = 0; j < QUARTERS; j++) {
-		struct words w[QUARTER_WORDS];
-
-		unpack_quarter(type, from.quants, lane, j, w);
-		foreach (k, QUARTER_WORDS) {
-			w[k] = offset ? words_sub(w[k], offset) : w[k];
-			w[k] = type == DTYPE_Q6_K ? words_mul(w[k], by[k % 2]) : w[k];
-			words_store(p->w[b][QUARTER_WORDS * j + k] + 2 * lane, w[k]);
-		}
-	}
-	strip_store(p->d[b] + lane, block_scale(type, from, scales, lane));
-	if (has_min(type))
-		strip_store(p->m[b] + lane, block_min(type, from, scales, lane));
+			u->by[lane / STRIP][half] = words_of_scales(half_scales(from.head, from.number, half) + lane);
 }
 
-INLINE void fill_panel(enum dtype type, const uint8_t *group, size_t first, size_t blocks, struct panel *p)
+/* Quarter j of one strip of a block. Scales of Q6_K go into the words, which stay below 13 bits. */
+INLINE void fill_quarter(enum dtype type, struct unpacking *u, struct place from, size_t lane, size_t j, size_t b)
 {
-	struct scales scales;
+	const int16_t offset = offset_of(type);
+	struct words w[QUARTER_WORDS];
 
-	for (size_t b = 0; b < blocks; b++) {
-		struct place from = block_at(type, group, first + b);
-
-		if ((type == DTYPE_Q4_K || type == DTYPE_Q5_K) && from.number == 0)
-			read_scales(from.head, &scales);
-		foreach (s, STRIPS)
-			fill_strip(type, from, &scales, s * STRIP, b, p);
+	unpack_quarter(type, from.quants, lane, j, w);
+	foreach (k, QUARTER_WORDS) {
+		w[k] = offset ? words_sub(w[k], offset) : w[k];
+		w[k] = type == DTYPE_Q6_K ? words_mul(w[k], u->by[lane / STRIP][k % 2]) : w[k];
+		words_store(u->panel->w[b][QUARTER_WORDS * j + k] + 2 * lane, w[k]);
 	}
 }
 
-/* `blocks` blocks of a panel against `rows` rows; what they add up to goes to acc[rows][LANES]. */
-INLINE void panel_rows(bool min, const struct panel *p, size_t blocks, const struct xwords *x, size_t stride,
-		       float *acc, size_t row, size_t rows)
+/* Block b of a stretch to its panel. */
+INLINE void fill_block(enum dtype type, struct unpacking *u, size_t b)
 {
-	x += row * stride;
-	acc += row * LANES;
-	for (size_t b = 0; b < blocks; b++, x++) {
-		struct sums sum[STRIPS][WORD_TILE];
+	struct place from = block_at(type, u->group, u->first + b);
+
+	if ((type == DTYPE_Q4_K || type == DTYPE_Q5_K) && from.number == 0)
+		read_scales(from.head, &u->scales);
+	foreach (s, STRIPS)
+		fill_scales(type, u, from, s * STRIP, b);
+	foreach (j, QUARTERS)
+		foreach (s, STRIPS)
+			fill_quarter(type, u, from, s * STRIP, j, b);
+	FORGET_MEMORY();
+}
+
+/* The whole numbers of block b of a panel against `rows` rows. */
+INLINE void panel_sums(const struct panel *p, size_t b, const struct xwords *x, size_t stride, size_t rows,
+		       struct sums sum[PANEL_TILE][STRIPS])
+{
+	foreach (k, QUARTERS * QUARTER_WORDS) {
+		struct words w[STRIPS];
 
 		foreach (s, STRIPS)
-			foreach (t, rows)
-				sum[s][t] = sums_set1(0);
-		foreach (k, QUARTERS * QUARTER_WORDS) {
-			struct words w[STRIPS];
-
-			foreach (s, STRIPS)
-				w[s] = words_load(p->w[b][k] + 2 * s * STRIP);
-			foreach (t, rows)
-				foreach (s, STRIPS)
-					sums_add(&sum[s][t], w[s], x[t * stride].q + 2 * k);
-		}
+			w[s] = words_load(p->w[b][k] + 2 * s * STRIP);
 		foreach (t, rows)
-			foreach (s, STRIPS) {
-				float *to = acc + t * LANES + s * STRIP;
-				struct strip d =
-					strip_mul(strip_load(p->d[b] + s * STRIP), strip_set1(x[t * stride].d));
-				struct strip a = strip_fma(d, strip_of_sums(sum[s][t]), strip_load(to));
-
-				if (min)
-					a = strip_fma(strip_load(p->m[b] + s * STRIP), strip_set1(x[t * stride].ds), a);
-				strip_store(to, a);
-			}
+			foreach (s, STRIPS)
+				if (k == 0)
+					sum[t][s] = sums_of(w[s], x[t * stride].q);
+				else
+					sums_add(&sum[t][s], w[s], x[t * stride].q + 2 * k);
 	}
 }
 
-static void panel_min(const struct panel *p, size_t blocks, const struct xwords *x, size_t stride, float *acc, size_t n)
+/* A block's whole numbers to the results; d and m, or NULL, are its scales and minima, xd and xds the row's. */
+INLINE void add_scaled(const struct sums *sum, const float *d, float xd, const float *m, float xds, struct strip *acc)
 {
-	EACH_ROWS(WORD_TILE, n, panel_rows, true, p, blocks, x, stride, acc);
+	foreach (s, STRIPS) {
+		struct strip by = strip_mul(strip_load(d + s * STRIP), strip_set1(xd));
+
+		acc[s] = strip_fma(by, strip_of_sums(sum[s]), acc[s]);
+	}
+	if (m)
+		foreach (s, STRIPS)
+			acc[s] = strip_fma(strip_load(m + s * STRIP), strip_set1(xds), acc[s]);
 }
 
-static void panel_plain(const struct panel *p, size_t blocks, const struct xwords *x, size_t stride, float *acc,
+/*
+ * `blocks` blocks of a panel against `rows` rows, added to `to`, [rows][LANES]. With `u` each is unpacked just before,
+ * so that a block is stored while another's products take their time.
+ */
+INLINE void panel_rows(enum dtype type, struct unpacking *u, const struct panel *p, size_t blocks,
+		       const struct xwords *x, size_t stride, float *to, size_t row, size_t rows)
+{
+	struct strip acc[PANEL_TILE][STRIPS];
+
+	x += row * stride;
+	to += row * LANES;
+	foreach (t, rows)
+		foreach (s, STRIPS)
+			acc[t][s] = strip_load(to + t * LANES + s * STRIP);
+	for (size_t b = 0; b < blocks; b++, x++) {
+		struct sums sum[PANEL_TILE][STRIPS];
+
+		if (u)
+			fill_block(type, u, b);
+		panel_sums(p, b, x, stride, rows, sum);
+		foreach (t, rows)
+			add_scaled(sum[t], p->d[b], x[t * stride].d, has_min(type) ? p->m[b] : NULL, x[t * stride].ds,
+				   acc[t]);
+	}
+	foreach (t, rows)
+		foreach (s, STRIPS)
+			strip_store(to + t * LANES + s * STRIP, acc[t][s]);
+}
+
+/* A panel does not tell its type: one that has a minimum stands for all of those, and one that has none. */
+static void panel_min(const struct panel *p, size_t blocks, const struct xwords *x, size_t stride, float *to, size_t n)
+{
+	EACH_ROWS(PANEL_TILE, n, panel_rows, DTYPE_Q4_1, NULL, p, blocks, x, stride, to);
+}
+
+static void panel_plain(const struct panel *p, size_t blocks, const struct xwords *x, size_t stride, float *to,
 			size_t n)
 {
-	EACH_ROWS(WORD_TILE, n, panel_rows, false, p, blocks, x, stride, acc);
+	EACH_ROWS(PANEL_TILE, n, panel_rows, DTYPE_Q4_0, NULL, p, blocks, x, stride, to);
 }
 
 INLINE void group_panels(enum dtype type, const struct tile *t, size_t g)
 {
-	const size_t blocks = t->w->cols / BLOCK;
+	const size_t blocks = t->w->cols / BLOCK, rows = first_rows(t->n);
 	_Alignas(64) float acc[TILE_ROWS * LANES];
 	struct panel p;
+	struct unpacking u = { .group = group_at(t, g), .panel = &p };
 
 	memset(acc, 0, t->n * LANES * sizeof(*acc));
-	for (size_t b = 0; b < blocks; b += PANEL_BLOCKS) {
-		size_t n = blocks - b < PANEL_BLOCKS ? blocks - b : PANEL_BLOCKS;
+	for (; u.first < blocks; u.first += PANEL_BLOCKS) {
+		size_t n = blocks - u.first < PANEL_BLOCKS ? blocks - u.first : PANEL_BLOCKS;
+		const struct xwords *x = t->xw + u.first;
 
-		fill_panel(type, group_at(t, g), b, n, &p);
-		(has_min(type) ? panel_min : panel_plain)(&p, n, t->xw + b, blocks, acc, t->n);
+		if (rows == PANEL_TILE)
+			panel_rows(type, &u, &p, n, x, blocks, acc, 0, PANEL_TILE);
+		else
+			panel_rows(type, &u, &p, n, x, blocks, acc, 0, PANEL_FROM);
+		(has_min(type) ? panel_min : panel_plain)(&p, n, x + rows * blocks, blocks, acc + rows * LANES,
+							  t->n - rows);
 	}
 	put_group(t, g, 0, t->n, acc);
 }

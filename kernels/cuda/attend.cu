@@ -101,13 +101,14 @@ static __device__ __forceinline__ int load_runs(const struct card_row *r, struct
 }
 
 /* The page with number `at` of those that a row sees, and the run that it is of; RUNS when there are not so many. */
-static __device__ __forceinline__ int find_page(const struct attention &a, const struct runs &r, int at, int kv,
-						struct sight *s)
+static __device__ __forceinline__ int find_page(const struct attention &a, size_t row, const struct runs &r, int at,
+						int kv, struct sight *s)
 {
 	int found = RUNS;
 
 	s->keys = s->values = reinterpret_cast<const uint8_t *>(a.qkv); /* anywhere: nothing is read */
 	s->from = s->to = 0;
+	s->apart = 0;
 #pragma unroll
 	for (int run = 0; run < RUNS; run++) {
 		if (at >= 0 && at < r.pages[run]) {
@@ -117,6 +118,8 @@ static __device__ __forceinline__ int find_page(const struct attention &a, const
 			found = run;
 			s->keys = head_keys(a, a.page[r.table[run] + static_cast<int32_t>(page) % r.ring[run]], kv);
 			s->values = s->keys + values_after(a.h);
+			if (a.slopes)
+				s->apart = static_cast<float>(a.row[row].query[run] - page * PAGE_TOKENS);
 			s->from = from > 0 ? static_cast<int>(from) : 0;
 			s->to = to < PAGE_TOKENS ? static_cast<int>(to) : PAGE_TOKENS;
 		}
@@ -155,10 +158,10 @@ static __device__ __forceinline__ float sum_of_warp(float x, int copy)
 	return x;
 }
 
-/* One warp's tokens for up to HEADS queries: maximum, sum and weighted values, to shared memory. */
+/* One warp's tokens for up to HEADS queries, from `head` on: maximum, sum and weighted values, to shared memory. */
 template <class PART_OF, int HEADS>
-static __device__ void attend_part(PART_OF &part, const struct sight &s, const float *q, int stride, int left,
-				   const struct room &r)
+static __device__ void attend_part(PART_OF &part, const struct attention &a, const struct sight &s, int head,
+				   const float *q, int stride, int left, const struct room &r)
 {
 	const int lane = static_cast<int>(threadIdx.x) % WARP, warp = static_cast<int>(threadIdx.x) / WARP;
 	const int token = PART_OF::token_of(lane);
@@ -173,6 +176,9 @@ static __device__ void attend_part(PART_OF &part, const struct sight &s, const f
 	if (PART_OF::LATE)
 		part.load_keys(s, lane);
 	part.scores(s, q, stride, left, lane, score);
+	for (int h = 0; a.slopes && h < HEADS; h++)
+		if (h < left)
+			score[h] -= a.slopes[head + h] * log2_e * (s.apart - static_cast<float>(s.first + token));
 	if (PART_OF::LATE)
 		part.load_values(s, lane);
 #pragma unroll
@@ -369,7 +375,7 @@ static __global__ void __launch_bounds__(THREADS, PART_OF::BLOCKS)
 	spans = pages > 0 ? (pages + SPAN - 1) / SPAN : 1;
 	if (static_cast<int>(blockIdx.x) >= spans)
 		return;
-	run = find_page(a, runs, static_cast<int>(blockIdx.x) * SPAN + page, b.kv, &s);
+	run = find_page(a, row, runs, static_cast<int>(blockIdx.x) * SPAN + page, b.kv, &s);
 	s.first = warp % (WARPS / SPAN) * PART;
 	part.size = size;
 	if (!PART_OF::LATE) {
@@ -382,7 +388,7 @@ static __global__ void __launch_bounds__(THREADS, PART_OF::BLOCKS)
 	for (int h = 0; h < (HEADS == 1 ? 1 : b.count); h += HEADS) {
 		const int left = HEADS == 1 ? 1 : b.count - h;
 
-		attend_part<PART_OF, HEADS>(part, s, q + h * c.stride, c.stride, left, r);
+		attend_part<PART_OF, HEADS>(part, a, s, b.first + h, q + h * c.stride, c.stride, left, r);
 		__syncthreads();
 		merge_warps<HEADS>(a, c, row, b.first + h, left, spans == 1, r);
 		__syncthreads();
@@ -505,6 +511,7 @@ void attend(struct device *d, const struct attend *op)
 	a.qkv = op->qkv;
 	a.angles = op->angles;
 	a.sinks = op->sinks;
+	a.slopes = op->slopes;
 	a.y = op->y;
 	if (!d->o.invariant && are_many(&rows, op->n) && attend_many(d, op, &rows, a))
 		return;

@@ -3,14 +3,12 @@
  *
  * A block takes a tile and a query head. A page of keys is [dimension][token], one of values [token][dimension]: both
  * are the right-hand side of a product as they lie, and go to shared memory by asynchronous copies: a page's values
- * while its scores are made, the next page's keys while values are added up. Pages that are not halves are copied as
- * they are and turned into halves there. Queries are rotated once a run and rounded to halves, as are the weights of
- * values; maxima, sums and results are F32. A page's products come in the same order whatever the tile, so a row's
- * result does not depend on how rows were cut.
+ * while its scores are made, the next page's keys while values are added up. Pages that are not halves are turned into
+ * halves there. Queries are rotated once a run and rounded to halves, as are the weights of values; maxima, sums and
+ * results are F32. A page's products come in the same order, so a row's result does not tell how rows were cut.
  *
  * Against the definition: what halves lose. A score of a head whose numbers are about 1 is off by 1e-4 to 2e-4 of the
- * scores' spread, a weight by 2^-12 of itself; a result by 5e-4 of the values at most, as seen in tests. Values of
- * pages in F32 and 8 bits are rounded to halves too.
+ * scores' spread, a weight by 2^-12 of itself; a result by 5e-4 of the values at most. All values become halves.
  */
 #include <stdlib.h>
 
@@ -290,15 +288,17 @@ static __device__ __forceinline__ void make_scores(const uint8_t *shared, int wa
 	}
 }
 
-/* Takes out what rows do not see. Rows that the tile has not see nothing. */
+/* Takes out what rows do not see, and off what distance takes. Rows that the tile has not see nothing. */
 template <int DEEP>
-static __device__ void mask_scores(const struct attention &a, const struct tile *t, const struct place &p, int warp,
-				   int lane, float (&s)[DEEP][8][4])
+static __device__ void mask_scores(const struct attention &a, const struct tile *t, const struct place &p, int head,
+				   int warp, int lane, float (&s)[DEEP][8][4])
 {
+	const float slope = a.slopes ? a.slopes[head] * log2_e : 0;
+
 #pragma unroll
 	for (int i = 0; i < DEEP * 2; i++) {
 		const int r = row_of(warp, lane, DEEP, i / 2, i % 2);
-		int from = 0, past = 0;
+		int from = 0, past = 0, apart = 0;
 
 		if (r < t->rows) {
 			const struct card_row *row = &a.row[t->row + r];
@@ -306,13 +306,14 @@ static __device__ void mask_scores(const struct attention &a, const struct tile 
 
 			from = first < 0 ? 0 : first > PAGE_TOKENS ? PAGE_TOKENS : static_cast<int>(first);
 			past = end < 0 ? 0 : end > PAGE_TOKENS ? PAGE_TOKENS : static_cast<int>(end);
+			apart = static_cast<int>(row->query[p.run] - p.page * PAGE_TOKENS);
 		}
 #pragma unroll
 		for (int c = 0; c < 16; c++) {
 			const int token = c / 2 * 8 + lane % 4 * 2 + c % 2;
 			float *x = &s[i / 2][c / 2][i % 2 * 2 + c % 2];
 
-			*x = token >= from && token < past ? *x : -INFINITY;
+			*x = token >= from && token < past ? *x - slope * static_cast<float>(apart - token) : -INFINITY;
 		}
 	}
 }
@@ -414,7 +415,8 @@ static __device__ void put_results(const struct attention &a, const struct tile 
 /* One page: its keys are on their way. Leaves those of the next page on theirs. */
 template <class PLAN, enum dtype TYPE, int SIZE, int DEEP>
 static __device__ __forceinline__ void see_page(const struct attention &a, const struct tile *t, const struct place &p,
-						const uint8_t *next, uint8_t *shared, struct state<SIZE, DEEP> &st)
+						int head, const uint8_t *next, uint8_t *shared,
+						struct state<SIZE, DEEP> &st)
 {
 	const int warp = static_cast<int>(threadIdx.x) / WARP, lane = static_cast<int>(threadIdx.x) % WARP;
 	const struct tile_run *run = &t->run[p.run];
@@ -430,8 +432,8 @@ static __device__ __forceinline__ void see_page(const struct attention &a, const
 		__syncthreads();
 	}
 	make_scores<PLAN, SIZE, DEEP>(shared, warp, lane, s);
-	if (p.page * PAGE_TOKENS < run->all_first || (p.page + 1) * PAGE_TOKENS > run->all_past)
-		mask_scores<DEEP>(a, t, p, warp, lane, s);
+	if (a.slopes || p.page * PAGE_TOKENS < run->all_first || (p.page + 1) * PAGE_TOKENS > run->all_past)
+		mask_scores<DEEP>(a, t, p, head, warp, lane, s);
 	soften<SIZE, DEEP>(s, st);
 	copy_wait<0>();
 	__syncthreads();
@@ -471,7 +473,7 @@ static __global__ void __launch_bounds__(THREADS, SIZE > 128 ? 1 : 2)
 		if (here.run != rotated)
 			rotate_tile<P, SIZE>(a, t, head, here.run, shared);
 		rotated = here.run;
-		see_page<P, TYPE, SIZE, DEEP>(a, t, here, next.run < RUNS ? next.keys : NULL, shared, st);
+		see_page<P, TYPE, SIZE, DEEP>(a, t, here, head, next.run < RUNS ? next.keys : NULL, shared, st);
 		here = next;
 	}
 	put_results<SIZE, DEEP>(a, t, head, static_cast<int>(threadIdx.x) / WARP, static_cast<int>(threadIdx.x) % WARP,

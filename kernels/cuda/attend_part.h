@@ -23,10 +23,14 @@ namespace CUDA_SPACE
 
 enum { PART = 16 };
 
-/* What a warp is about: tokens first .. first+PART-1 of a page, of which those in from .. to-1 are seen. */
+/*
+ * What a warp is about: tokens first .. first+PART-1 of a page, of which those in from .. to-1 are seen. The page's
+ * first token lies `apart` behind the query.
+ */
 struct sight {
 	const uint8_t *keys, *values;
 	int first, from, to;
+	float apart;
 };
 
 static __device__ __forceinline__ bool sees(const struct sight &s, int token)

@@ -40,7 +40,7 @@ struct attention {
 	struct card_heads h;
 	const struct card_row *row;
 	uint8_t *const *page;
-	const float *qkv, *angles, *sinks;
+	const float *qkv, *angles, *sinks, *slopes;
 	float *y;
 };
 

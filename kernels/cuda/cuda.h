@@ -30,12 +30,12 @@ enum { FEW_ROWS = 8 };
 
 /* A row of a step as kernels read it. A page is an address in the card's memory. */
 struct card_row {
-	int64_t first[RUNS], count[RUNS]; /* as in struct row */
-	int32_t ring[RUNS];		  /* 1 for an unused run */
-	int32_t table[RUNS];		  /* where its pages begin in card_rows.page */
-	uint8_t *goes[2];		  /* the page that key and value are written to; NULL: not written */
-	int32_t at[2];			  /* the slot in that page */
-	int32_t group;			  /* rows of one conversation have one number; they are neighbours */
+	int64_t first[RUNS], count[RUNS], query[RUNS]; /* as in struct row */
+	int32_t ring[RUNS];			       /* 1 for an unused run */
+	int32_t table[RUNS];			       /* where its pages begin in card_rows.page */
+	uint8_t *goes[2]; /* the page that key and value are written to; NULL: not written */
+	int32_t at[2];	  /* the slot in that page */
+	int32_t group;	  /* rows of one conversation have one number; they are neighbours */
 	int32_t unused;
 };
 
@@ -66,6 +66,7 @@ enum scratch {
 	SCRATCH_PARTIALS, /* attention: results of stretches of pages, before they are merged */
 	SCRATCH_COUNTS,	  /* attention: counters, zero between operations */
 	SCRATCH_TOP,	  /* candidates before they are merged */
+	SCRATCH_EXPERTS,  /* what experts make of rows (experts.cu) */
 	SCRATCHES
 };
 
@@ -125,6 +126,9 @@ void weight_to_halves(struct device *d, const struct weight *w, size_t first, si
 int matmul_room(struct device *d, const struct tensor *t, struct err *e);
 void matmul(struct device *d, const struct matmul *op);
 
+/* experts.cu */
+void experts(struct device *d, const struct experts *op);
+
 /*
  * blas.cu: y[n][rows] (stride y_stride) = alpha * x[n][cols] * w[rows][cols]^T, plus y with `add`. Both F16 or both
  * F32, summed up in F32. blas_open() finds cuBLAS when the program runs; NULL with a reason when there is none.
@@ -135,8 +139,9 @@ void blas_product(struct device *d, enum dtype type, const void *w, size_t rows,
 		  float alpha, float *y, size_t y_stride, bool add);
 
 /* rows.cu */
-void angles(struct device *d, const int64_t *position, size_t n, const double *inv_freq, size_t rotated, float *angle);
-void norm(struct device *d, const float *x, size_t n, size_t width, const float *w, float eps, float *y);
+void angles(struct device *d, const int64_t *position, size_t n, const double *inv_freq, size_t sets, size_t rotated,
+	    double scale, float *angle);
+void norm(struct device *d, const struct norm *op);
 void gather(struct device *d, const float *x, size_t width, const int32_t *index, size_t count, float *y);
 void top(struct device *d, const float *logits, size_t n, size_t vocab, struct top *top);
 

@@ -319,6 +319,7 @@ extern "C" const struct backend BACKEND_CUDA = {
 	.embed = CUDA_SPACE::embed,
 	.norm = CUDA_SPACE::norm,
 	.matmul = CUDA_SPACE::matmul,
+	.experts = CUDA_SPACE::experts,
 	.store = CUDA_SPACE::store,
 	.attend = CUDA_SPACE::attend,
 	.gather = CUDA_SPACE::gather,

@@ -217,6 +217,8 @@ template <enum dtype T> static __device__ __forceinline__ float element_of(const
 		WITH_TYPE_CASE(DTYPE_Q4_K, __VA_ARGS__)                                                                \
 		WITH_TYPE_CASE(DTYPE_Q5_K, __VA_ARGS__)                                                                \
 		WITH_TYPE_CASE(DTYPE_Q6_K, __VA_ARGS__)                                                                \
+	case DTYPE_MXFP4: /* packed as Q5_0 */                                                                         \
+		break;                                                                                                 \
 	}
 
 /* Device-side view of a weight, and how many units its rows have. */

@@ -33,10 +33,14 @@ static __global__ void __launch_bounds__(PREPARE_THREADS) prepare_kernel(source 
 static source source_of(const struct matmul *op)
 {
 	const size_t cols = op->w[0]->cols;
-	const bool aligned = (reinterpret_cast<uintptr_t>(op->x) | reinterpret_cast<uintptr_t>(op->norm)) % 16 == 0;
+	const bool aligned = (reinterpret_cast<uintptr_t>(op->x) | reinterpret_cast<uintptr_t>(op->norm) |
+			      reinterpret_cast<uintptr_t>(op->shift)) %
+				     16 ==
+			     0;
 
 	return { op->x,
 		 op->norm,
+		 op->shift,
 		 op->eps,
 		 op->input,
 		 static_cast<int>(cols),
@@ -79,11 +83,16 @@ static uint8_t *prepare(struct device *d, const struct matmul *op, const source 
 	return to;
 }
 
-static enum form few_form(const struct device *d, enum dtype type)
+enum form few_form(const struct device *d, enum dtype type)
 {
 	if (!type_blocked(type))
 		return FORM_FLOATS;
 	return d->o.precision == PRECISION_FAST && !type_super(type) ? FORM_BYTES : FORM_WORDS;
+}
+
+const uint8_t *prepare_input(struct device *d, const struct matmul *op, enum form f)
+{
+	return prepare(d, op, source_of(op), f);
 }
 
 /* Matrices of one type that follow each other go together; a form is made once for those that follow each other. */
@@ -175,14 +184,66 @@ static size_t few_most(const struct matmul *op)
 	return FEW_ROWS / 2;
 }
 
-void matmul(struct device *d, const struct matmul *op)
+/* Grid: (rows, stretches of columns). A bias goes to where a product is added to, or joins what is there. */
+static __global__ void __launch_bounds__(PREPARE_THREADS)
+	bias_kernel(float *y, size_t stride, const float *bias, size_t columns, bool add)
 {
-	if (!op->n || !op->weights)
-		return;
+	const size_t c = size_t{ blockIdx.y } * PREPARE_THREADS + threadIdx.x;
+
+	grid_wait();
+	grid_go();
+	if (c < columns)
+		y[blockIdx.x * stride + c] = add ? y[blockIdx.x * stride + c] + bias[c] : bias[c];
+}
+
+static __global__ void __launch_bounds__(PREPARE_THREADS)
+	clip_kernel(float *y, size_t stride, size_t columns, float most)
+{
+	const size_t c = size_t{ blockIdx.y } * PREPARE_THREADS + threadIdx.x;
+
+	grid_wait();
+	grid_go();
+	if (c < columns)
+		y[blockIdx.x * stride + c] = fminf(fmaxf(y[blockIdx.x * stride + c], -most), most);
+}
+
+static void multiply(struct device *d, const struct matmul *op)
+{
 	if (op->n <= few_most(op) || !d->blas)
 		multiply_few(d, op);
 	else
 		multiply_many(d, op);
+}
+
+void matmul(struct device *d, const struct matmul *op)
+{
+	struct matmul biased = *op;
+	size_t columns = 0;
+
+	if (!op->n || !op->weights)
+		return;
+	if (!op->bias && !(op->clip > 0)) {
+		multiply(d, op);
+		return;
+	}
+	for (size_t i = 0; i < op->weights; i++)
+		columns += op->w[i]->rows;
+
+	const dim3 grid(static_cast<unsigned>(op->n),
+			static_cast<unsigned>((columns + PREPARE_THREADS - 1) / PREPARE_THREADS));
+
+	if (op->bias) {
+		ok(d,
+		   LAUNCH((bias_kernel), grid, PREPARE_THREADS, 0, d->stream, op->y, op->y_stride, op->bias, columns,
+			  op->add),
+		   "a bias");
+		biased.add = true;
+	}
+	multiply(d, &biased);
+	if (op->clip > 0)
+		ok(d,
+		   LAUNCH((clip_kernel), grid, PREPARE_THREADS, 0, d->stream, op->y, op->y_stride, columns, op->clip),
+		   "clipping");
 }
 
 static size_t larger(size_t a, size_t b)

@@ -261,14 +261,14 @@ static int check(const struct tensor *t, struct err *e)
 	return r;
 }
 
-int weight_new(struct device *d, const struct tensor *t, struct weight **ret, struct err *e)
+static int pack_new(struct device *d, const struct tensor *t, struct weight **ret, struct err *e)
 {
 	struct weight *w;
 	sizes s;
 	size_t at = 0;
-	int r = check(t, e);
+	int r = matmul_room(d, t, e);
 
-	if (r != 0 || (r = matmul_room(d, t, e)) != 0)
+	if (r != 0)
 		return r;
 	w = static_cast<struct weight *>(calloc(1, sizeof(*w)));
 	if (!w)
@@ -291,6 +291,23 @@ int weight_new(struct device *d, const struct tensor *t, struct weight **ret, st
 		weight_free(d, w);
 	else
 		*ret = w;
+	return r;
+}
+
+int weight_new(struct device *d, const struct tensor *t, struct weight **ret, struct err *e)
+{
+	struct tensor five;
+	int r = check(t, e); /* before anything looks at the type, which may be none */
+
+	if (r != 0)
+		return r;
+	if (t->type != DTYPE_MXFP4)
+		return pack_new(d, t, ret, e);
+	r = dtype_mxfp4_to_q5_0(t, &five, e);
+	if (!r) {
+		r = pack_new(d, &five, ret, e);
+		free(const_cast<void *>(five.data));
+	}
 	return r;
 }
 

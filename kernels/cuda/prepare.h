@@ -29,7 +29,7 @@ namespace CUDA_SPACE
 {
 
 struct source {
-	const float *x, *norm;
+	const float *x, *norm, *shift;
 	float eps;
 	int input, cols, rows;
 	bool quads; /* rows, and norm, are aligned to four floats */
@@ -74,21 +74,11 @@ static __device__ __forceinline__ float4 quad_of(const float *x, int k, int cols
 			   4 * k + 3 < cols ? x[4 * k + 3] : 0);
 }
 
-/* What a norm multiplies a row with. All threads of the block call it; `sums` are theirs, one a warp. */
-static __device__ __forceinline__ float norm_factor(const source &s, const float *x, float *sums)
+/* The sum of all threads of the block, for each of them; `sums` are theirs, one a warp. */
+static __device__ __forceinline__ float sum_of_block(float sum, float *sums)
 {
 	const int t = static_cast<int>(threadIdx.x);
-	float sum = 0;
 
-#pragma unroll 4
-	for (int k = t; 4 * k < s.cols; k += PREPARE_THREADS) {
-		const float4 v = quad_of(x, k, s.cols, s.quads);
-
-		sum = fmaf(v.x, v.x, sum);
-		sum = fmaf(v.y, v.y, sum);
-		sum = fmaf(v.z, v.z, sum);
-		sum = fmaf(v.w, v.w, sum);
-	}
 	for (int mask = WARP / 2; mask; mask /= 2)
 		sum += __shfl_xor_sync(0xffffffffu, sum, mask);
 	if (t % WARP == 0)
@@ -98,27 +88,82 @@ static __device__ __forceinline__ float norm_factor(const source &s, const float
 	for (int i = 0; i < PREPARE_WARPS; i++)
 		sum += sums[i];
 	__syncthreads();
-	return 1.0f / sqrtf(sum / static_cast<float>(s.cols) + s.eps);
+	return sum;
 }
 
-static __device__ __forceinline__ float gated(float g, float u)
+/* What a norm takes away from the numbers of a row, and what it multiplies them with. */
+struct norm_of_row {
+	float mean, factor;
+};
+
+/* All threads of the block call it. */
+static __device__ __forceinline__ norm_of_row norm_factor(const source &s, const float *x, float *sums)
 {
+	const int t = static_cast<int>(threadIdx.x);
+	const float cols = static_cast<float>(s.cols);
+	float sum = 0, mean = 0;
+
+	if (s.input == INPUT_LAYER_NORM) {
+		for (int k = t; 4 * k < s.cols; k += PREPARE_THREADS) {
+			const float4 v = quad_of(x, k, s.cols, s.quads);
+
+			sum += (v.x + v.y) + (v.z + v.w);
+		}
+		mean = sum_of_block(sum, sums) / cols;
+		sum = 0;
+	}
+#pragma unroll 4
+	for (int k = t; 4 * k < s.cols; k += PREPARE_THREADS) {
+		const float4 v = quad_of(x, k, s.cols, s.quads);
+		const float each[4] = { v.x - mean, v.y - mean, v.z - mean, v.w - mean };
+
+#pragma unroll
+		for (int i = 0; i < 4; i++)
+			if (4 * k + i < s.cols)
+				sum = fmaf(each[i], each[i], sum);
+	}
+	return { mean, 1.0f / sqrtf(sum_of_block(sum, sums) / cols + s.eps) };
+}
+
+/* As input_is_gate(), which is the host's. */
+static __device__ __forceinline__ bool is_gate(int input)
+{
+	return input >= INPUT_GATE;
+}
+
+static __device__ __forceinline__ float sigmoid(float x)
+{
+	return 1.0f / (1.0f + expf(-x));
+}
+
+static __device__ __forceinline__ float activated(int input, float g, float u)
+{
+	if (input == INPUT_GELU)
+		return g * erfcf(g * -0.70710678f) * 0.5f;
+	if (input == INPUT_GATE_GELU)
+		return g * sigmoid(1.59576912f * g * fmaf(g * g, 0.044715f, 1.0f)) * u;
+	if (input == INPUT_GATE_CLAMPED)
+		return fminf(g, 7.0f) * sigmoid(1.702f * fminf(g, 7.0f)) * (fmaxf(fminf(u, 7.0f), -7.0f) + 1.0f);
 	return g / (1.0f + expf(-g)) * u;
 }
 
-static __device__ __forceinline__ float4 input_quad(const source &s, const float *x, int k, float factor)
+static __device__ __forceinline__ float4 input_quad(const source &s, const float *x, int k, const norm_of_row &norm)
 {
 	const float4 v = quad_of(x, k, s.cols, s.quads);
 
-	if (s.input == INPUT_NORM) {
+	if (s.input == INPUT_NORM || s.input == INPUT_LAYER_NORM) {
 		const float4 w = quad_of(s.norm, k, s.cols, s.quads);
+		const float4 b = s.shift ? quad_of(s.shift, k, s.cols, s.quads) : make_float4(0, 0, 0, 0);
+		const float m = norm.mean, f = norm.factor;
 
-		return make_float4(v.x * factor * w.x, v.y * factor * w.y, v.z * factor * w.z, v.w * factor * w.w);
+		return make_float4((v.x - m) * f * w.x + b.x, (v.y - m) * f * w.y + b.y, (v.z - m) * f * w.z + b.z,
+				   (v.w - m) * f * w.w + b.w);
 	}
-	if (s.input == INPUT_GATE) {
-		const float4 u = quad_of(x + s.cols, k, s.cols, s.quads);
+	if (s.input != INPUT_PLAIN) {
+		const float4 u = is_gate(s.input) ? quad_of(x + s.cols, k, s.cols, s.quads) : v;
 
-		return make_float4(gated(v.x, u.x), gated(v.y, u.y), gated(v.z, u.z), gated(v.w, u.w));
+		return make_float4(activated(s.input, v.x, u.x), activated(s.input, v.y, u.y),
+				   activated(s.input, v.z, u.z), activated(s.input, v.w, u.w));
 	}
 	return v;
 }
@@ -212,17 +257,25 @@ static __device__ __forceinline__ void prepare_row(const source &s, size_t i, in
 						   float *sums)
 {
 	const bool has = i < static_cast<size_t>(s.rows);
-	const float *x = s.x + i * static_cast<size_t>(s.input == INPUT_GATE ? 2 * s.cols : s.cols);
-	const float factor = has && s.input == INPUT_NORM ? norm_factor(s, x, sums) : 1;
+	const float *x = s.x + i * static_cast<size_t>(is_gate(s.input) ? 2 * s.cols : s.cols);
+	const bool normed = s.input == INPUT_NORM || s.input == INPUT_LAYER_NORM;
+	const norm_of_row norm = has && normed ? norm_factor(s, x, sums) : norm_of_row{ 0, 1 };
 	const int unit = F == FORM_TILES ? int{ TILE_COLUMNS } : F == FORM_WORDS || F == FORM_BYTES ? 32 : 8;
 	const int padded = (s.cols + unit - 1) / unit * unit, units = padded / (F == FORM_TILES ? BLOCK : unit);
 
 	for (int k = part * PREPARE_THREADS; 4 * k < padded; k += parts * PREPARE_THREADS) {
 		const int own = k + static_cast<int>(threadIdx.x);
 
-		put_quad<F>(has ? input_quad(s, x, own, factor) : make_float4(0, 0, 0, 0), own, s.cols, units, to);
+		put_quad<F>(has ? input_quad(s, x, own, norm) : make_float4(0, 0, 0, 0), own, s.cols, units, to);
 	}
 }
+
+/*
+ * matmul.cu: the form in which few rows meet weights of a type; the rows of an operation in a form, NULL after a
+ * failure.
+ */
+enum form few_form(const struct device *d, enum dtype type);
+const uint8_t *prepare_input(struct device *d, const struct matmul *op, enum form f);
 
 /* tiles.cu: the same for blocked types and up to TILES_MOST rows in TILES. */
 enum { TILES_MOST = 64 };

@@ -38,32 +38,37 @@ static size_t top_bytes()
 	return size_t{ TOP_ROWS } * LISTS * sizeof(struct list);
 }
 
-/* cos, sin of position * inv_freq, a thread a pair. */
+/* cos, sin of position * inv_freq, a thread a pair; the set of positions below 0 begins at `second`. */
 static __global__ void angles_kernel(const int64_t *position, size_t pairs, const double *inv_freq, size_t half,
-				     float *angle)
+				     size_t second, double scale, float *angle)
 {
 	const size_t i = size_t{ blockIdx.x } * THREADS + threadIdx.x;
 	double c, s;
+	int64_t at;
 
 	grid_wait();
 	grid_go();
 	if (i >= pairs)
 		return;
-	sincos(static_cast<double>(position[i / half]) * inv_freq[i % half], &s, &c);
-	angle[2 * i] = static_cast<float>(c);
-	angle[2 * i + 1] = static_cast<float>(s);
+	at = position[i / half];
+	sincos(static_cast<double>(at < 0 ? ~at : at) * inv_freq[i % half + (at < 0 ? second : 0)], &s, &c);
+	angle[2 * i] = static_cast<float>(c * scale);
+	angle[2 * i + 1] = static_cast<float>(s * scale);
 }
 
-void angles(struct device *d, const int64_t *position, size_t n, const double *inv_freq, size_t rotated, float *angle)
+void angles(struct device *d, const int64_t *position, size_t n, const double *inv_freq, size_t sets, size_t rotated,
+	    double scale, float *angle)
 {
 	const size_t half = rotated / 2, pairs = n * half;
-	const void *at = staged(d, position, n * sizeof(*position)), *by = staged(d, inv_freq, half * sizeof(double));
+	const void *at = staged(d, position, n * sizeof(*position));
+	const void *by = staged(d, inv_freq, sets * half * sizeof(double));
 
 	if (!pairs || !at || !by)
 		return;
 	ok(d,
 	   LAUNCH((angles_kernel), (pairs + THREADS - 1) / THREADS, THREADS, 0, d->stream,
-		  static_cast<const int64_t *>(at), pairs, static_cast<const double *>(by), half, angle),
+		  static_cast<const int64_t *>(at), pairs, static_cast<const double *>(by), half, sets > 1 ? half : 0,
+		  scale, angle),
 	   "angles");
 }
 
@@ -81,6 +86,26 @@ static __device__ float block_sum(float x)
 	for (int i = 0; i < WARPS; i++)
 		sum += of_warp[i];
 	return sum;
+}
+
+static __device__ __forceinline__ float sum_of(float x)
+{
+	return x;
+}
+
+static __device__ __forceinline__ float sum_of(float4 x)
+{
+	return (x.x + x.y) + (x.z + x.w);
+}
+
+static __device__ __forceinline__ float less(float x, float by)
+{
+	return x - by;
+}
+
+static __device__ __forceinline__ float4 less(float4 x, float by)
+{
+	return make_float4(x.x - by, x.y - by, x.z - by, x.w - by);
 }
 
 static __device__ __forceinline__ float square(float x)
@@ -103,24 +128,45 @@ static __device__ __forceinline__ float4 scaled(float4 x, float by, float4 w)
 	return make_float4(x.x * by * w.x, x.y * by * w.y, x.z * by * w.z, x.w * by * w.w);
 }
 
-/*
- * A block a row, of `count` numbers or fours of them. A thread reads again what it has read before, then writes it, so
- * that y may be x.
- */
-template <typename T>
-static __global__ void norm_kernel(const T *x, size_t count, size_t width, const T *w, float eps, T *y)
+static __device__ __forceinline__ float plus(float x, float y)
 {
-	const T *const row = x + blockIdx.x * count;
-	T *const to = y + blockIdx.x * count;
-	float squares = 0, by;
+	return x + y;
+}
+
+static __device__ __forceinline__ float4 plus(float4 x, float4 y)
+{
+	return make_float4(x.x + y.x, x.y + y.y, x.z + y.z, x.w + y.w);
+}
+
+/*
+ * A block a stretch, of `count` numbers or fours of them. A thread reads again what it has read before, then writes it,
+ * so that y may be x.
+ */
+template <typename T> static __global__ void norm_kernel(const struct norm op, size_t count, size_t stride)
+{
+	const size_t at = blockIdx.x / op.parts * stride + blockIdx.x % op.parts * count;
+	const T *const row = reinterpret_cast<const T *>(op.x) + at, *const w = reinterpret_cast<const T *>(op.w);
+	const T *const shift = reinterpret_cast<const T *>(op.shift);
+	T *const to = reinterpret_cast<T *>(op.y) + at;
+	float mean = 0, squares = 0, by;
 
 	grid_wait();
 	grid_go();
+	if (op.layer) {
+		for (size_t i = threadIdx.x; i < count; i += THREADS)
+			mean += sum_of(row[i]);
+		mean = block_sum(mean) / static_cast<float>(op.width);
+		__syncthreads();
+	}
 	for (size_t i = threadIdx.x; i < count; i += THREADS)
-		squares += square(row[i]);
-	by = 1 / sqrtf(block_sum(squares) / static_cast<float>(width) + eps);
-	for (size_t i = threadIdx.x; i < count; i += THREADS)
-		to[i] = scaled(row[i], by, w[i]);
+		squares += square(less(row[i], mean));
+	by = 1 / sqrtf(block_sum(squares) / static_cast<float>(op.width) + op.eps);
+	for (size_t i = threadIdx.x; i < count; i += THREADS) {
+		T z = scaled(less(row[i], mean), by, w[i]);
+
+		z = op.shift ? plus(z, shift[i]) : z;
+		to[i] = op.add ? plus(to[i], z) : z;
+	}
 }
 
 /* Whether rows of this width can be taken by fours, from the memory of each. */
@@ -132,19 +178,18 @@ static bool by_fours(size_t width, const void *a, const void *b, const void *c)
 	return width % 4 == 0 && all % sizeof(float4) == 0;
 }
 
-void norm(struct device *d, const float *x, size_t n, size_t width, const float *w, float eps, float *y)
+void norm(struct device *d, const struct norm *op)
 {
-	const unsigned grid = static_cast<unsigned>(n);
+	const unsigned grid = static_cast<unsigned>(op->n * op->parts);
+	const bool fours = by_fours(op->width, op->x, op->w, op->y) && by_fours(op->stride, op->shift, NULL, NULL);
 
-	if (!n)
+	if (!op->n)
 		return;
-	if (by_fours(width, x, w, y))
-		ok(d,
-		   LAUNCH((norm_kernel<float4>), grid, THREADS, 0, d->stream, reinterpret_cast<const float4 *>(x),
-			  width / 4, width, reinterpret_cast<const float4 *>(w), eps, reinterpret_cast<float4 *>(y)),
+	if (fours)
+		ok(d, LAUNCH((norm_kernel<float4>), grid, THREADS, 0, d->stream, *op, op->width / 4, op->stride / 4),
 		   "norm");
 	else
-		ok(d, LAUNCH((norm_kernel<float>), grid, THREADS, 0, d->stream, x, width, width, w, eps, y), "norm");
+		ok(d, LAUNCH((norm_kernel<float>), grid, THREADS, 0, d->stream, *op, op->width, op->stride), "norm");
 }
 
 /* A thread a place of all rows. */
@@ -348,7 +393,7 @@ static __global__ void __launch_bounds__(THREADS)
 }
 
 /* The sum over all lists, for thread 0. */
-static __device__ double sum_of(const struct list *list, int lists, float max)
+static __device__ double sum_of_lists(const struct list *list, int lists, float max)
 {
 	__shared__ double part[LISTS];
 	const int i = static_cast<int>(threadIdx.x);
@@ -388,7 +433,7 @@ static __global__ void __launch_bounds__(MERGERS)
 	}
 	select<HELD>(key, &s);
 	max = largest(&s);
-	sum = sum_of(list, lists, max);
+	sum = sum_of_lists(list, lists, max);
 	if (t < TOP_MOST && s.most[t]) {
 		int rank = 0;
 

@@ -11,13 +11,13 @@
 
 #include "parts.h"
 
-enum { PAGES_FIRST = 1 << 15, EAGER_BYTES = 1 << 22, KEPT_MOST = 64 };
+enum { PAGES_FIRST = 1 << 15, EAGER_BYTES = 1 << 22, KEPT_MOST = 4096 };
 
 static const size_t align = 64;
 
 /* Where the arrays of a step begin in the block, for steps of up to `rows` rows. */
 struct layout {
-	size_t rows, token, wants, key_at, query_at, row, page;
+	size_t rows, token, wants, key_at, query_at, row, near, page;
 };
 
 struct kept {
@@ -59,7 +59,8 @@ static struct layout layout_of(size_t rows)
 	l.key_at = l.wants + aligned(rows * sizeof(int32_t));
 	l.query_at = l.key_at + aligned(rows * 2 * sizeof(int64_t));
 	l.row = l.query_at + aligned(rows * RUNS * sizeof(int64_t));
-	l.page = l.row + aligned(rows * sizeof(struct card_row));
+	l.near = l.row + aligned(rows * sizeof(struct card_row));
+	l.page = l.near + aligned(rows * sizeof(struct card_row));
 	return l;
 }
 
@@ -218,6 +219,7 @@ static void put_row(const struct device *d, const struct row *from, const int32_
 	for (int run = 0; run < RUNS; run++) {
 		to->first[run] = from->sees[run].first;
 		to->count[run] = from->sees[run].count;
+		to->query[run] = from->sees[run].query;
 		to->ring[run] = INT32_MAX;
 		to->table[run] = table[run];
 	}
@@ -232,9 +234,23 @@ static void put_row(const struct device *d, const struct row *from, const int32_
 	}
 }
 
-/* Describes n rows, of which those from `rows` on are all alike nobody's. Returns the most pages that one sees. */
-static int32_t put_rows(const struct device *d, const struct row *rows, size_t n, size_t padded, struct card_row *to,
-			uint8_t **page)
+/* Rows behind the last see nothing and go nowhere. */
+static void pad_rows(struct card_row *to, size_t n, size_t padded, int32_t group)
+{
+	for (size_t i = n; i < padded; i++) {
+		to[i] = {};
+		to[i].group = group;
+		for (int run = 0; run < RUNS; run++)
+			to[i].ring[run] = 1;
+	}
+}
+
+/*
+ * Describes n rows, and with `near` the same ones as they see less, which is found on the same pages. Returns the most
+ * pages that one sees.
+ */
+static int32_t put_rows(const struct device *d, const struct row *rows, const struct row *near, size_t n, size_t padded,
+			struct card_row *to, struct card_row *near_to, uint8_t **page)
 {
 	int32_t at = 0, most = 0, group = 0, table[RUNS];
 	struct stretch s[RUNS];
@@ -250,15 +266,14 @@ static int32_t put_rows(const struct device *d, const struct row *rows, size_t n
 		}
 		for (; i < past; i++) {
 			put_row(d, &rows[i], table, group, &to[i]);
+			if (near)
+				put_row(d, &near[i], table, group, &near_to[i]);
 			most = pages_seen(&to[i]) > most ? pages_seen(&to[i]) : most;
 		}
 	}
-	for (size_t i = n; i < padded; i++) {
-		to[i] = {};
-		to[i].group = group;
-		for (int run = 0; run < RUNS; run++)
-			to[i].ring[run] = 1;
-	}
+	pad_rows(to, n, padded, group);
+	if (near)
+		pad_rows(near_to, n, padded, group);
 	return round_up(most);
 }
 
@@ -304,7 +319,9 @@ void staging_begin(struct device *d, const struct step *step, size_t n, size_t w
 	put(s->host + s->at.wants, step->wants, step->wanted, wanted);
 	put(s->host + s->at.key_at, step->key_at, step->n * 2, n * 2);
 	put(s->host + s->at.query_at, step->query_at, step->n * RUNS, n * RUNS);
-	s->pages_most = put_rows(d, step->rows, step->n, n, reinterpret_cast<struct card_row *>(s->host + s->at.row),
+	s->pages_most = put_rows(d, step->rows, step->near, step->n, n,
+				 reinterpret_cast<struct card_row *>(s->host + s->at.row),
+				 reinterpret_cast<struct card_row *>(s->host + s->at.near),
 				 reinterpret_cast<uint8_t **>(s->host + s->at.page));
 	ok(d,
 	   cudaMemcpyAsync(s->card, s->host, s->at.page + pages * sizeof(uint8_t *), cudaMemcpyHostToDevice, d->stream),
@@ -412,10 +429,12 @@ struct card_rows staged_rows(struct device *d, const struct row *rows, size_t n)
 	struct card_rows ret = {};
 	size_t at;
 
-	if (s->step && rows == s->step->rows) {
-		ret.row = reinterpret_cast<const struct card_row *>(s->card + s->at.row);
+	if (s->step && (rows == s->step->rows || rows == s->step->near)) {
+		const size_t where = rows == s->step->rows ? s->at.row : s->at.near;
+
+		ret.row = reinterpret_cast<const struct card_row *>(s->card + where);
 		ret.page = reinterpret_cast<uint8_t *const *>(s->card + s->at.page);
-		ret.host = reinterpret_cast<const struct card_row *>(s->host + s->at.row);
+		ret.host = reinterpret_cast<const struct card_row *>(s->host + where);
 		ret.pages_most = s->pages_most;
 		return ret;
 	}
@@ -423,7 +442,7 @@ struct card_rows staged_rows(struct device *d, const struct row *rows, size_t n)
 	if (at == SIZE_MAX)
 		return ret;
 	ret.host = reinterpret_cast<struct card_row *>(s->eager_host + at);
-	ret.pages_most = put_rows(d, rows, n, n, reinterpret_cast<struct card_row *>(s->eager_host + at),
+	ret.pages_most = put_rows(d, rows, NULL, n, n, reinterpret_cast<struct card_row *>(s->eager_host + at), NULL,
 				  reinterpret_cast<uint8_t **>(s->eager_host + at + row_bytes));
 	ret.row = static_cast<const struct card_row *>(
 		send_eager(d, at, row_bytes + pages_of(rows, n) * sizeof(uint8_t *)));

@@ -184,7 +184,7 @@ static void do_out(const struct model *m, int layer, size_t n)
 static void do_norm(const struct model *m, int layer, size_t n)
 {
 	(void)layer;
-	m->b->norm(m->d, m->y, n, WIDTH, m->norm, 1e-5f, m->x);
+	m->b->norm(m->d, &(struct norm){ m->y, m->x, n, 1, WIDTH, WIDTH, m->norm, NULL, 1e-5f, false, false });
 }
 
 static void do_store(const struct model *m, int layer, size_t n)
@@ -197,7 +197,7 @@ static void do_store(const struct model *m, int layer, size_t n)
 
 static void attend(const struct model *m, const struct cache *c, int layer, size_t n)
 {
-	struct attend op = { &m->heads, &c->pages, (size_t)layer, m->wide, m->angles, c->rows, n, m->y, NULL };
+	struct attend op = { &m->heads, &c->pages, (size_t)layer, m->wide, m->angles, c->rows, n, m->y, NULL, NULL };
 
 	m->b->attend(m->d, &op);
 }

@@ -138,7 +138,7 @@ static double seconds_of(const struct scene *s, size_t n)
 {
 	static int32_t token[ROWS_MOST];
 	static int64_t at[ROWS_MOST * RUNS];
-	const struct step step = { n, 0, s->rows, token, at, at, token };
+	const struct step step = { n, 0, s->rows, NULL, token, at, at, token };
 	double best = 0;
 	float y;
 
@@ -148,7 +148,8 @@ static double seconds_of(const struct scene *s, size_t n)
 
 		s->b->begin(s->d, &step, &go, &wanted);
 		for (size_t layer = 0; go && layer < s->pages.layers; layer++) {
-			struct attend op = { &s->heads, &s->pages, layer, s->qkv, s->angles, s->rows, go, s->y, NULL };
+			struct attend op = { &s->heads, &s->pages, layer, s->qkv, s->angles,
+					     s->rows,	go,	   s->y,  NULL,	  NULL };
 
 			s->b->attend(s->d, &op);
 		}

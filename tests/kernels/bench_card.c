@@ -92,7 +92,7 @@ static double seconds_of(const struct burst *m, size_t n)
 	static struct row rows[ROWS_GRAPH];
 	static int32_t token[ROWS_GRAPH];
 	static int64_t at[ROWS_GRAPH * RUNS];
-	const struct step step = { n, 0, rows, token, at, at, token };
+	const struct step step = { n, 0, rows, NULL, token, at, at, token };
 	double best = 0;
 	float y;
 

@@ -18,11 +18,18 @@ const struct backend *twin_of(const struct backend *b);
 /* Whether so many rows go through tensor cores, as halves. */
 bool as_halves(const struct backend *b, enum dtype type, size_t n);
 
-/* check_rows.c */
+/* check_inputs.c */
 void norm_is_what_the_definition_says(void **state);
-void gate_is_what_the_definition_says(void **state);
+void activations_are_what_the_definition_says(void **state);
 void row_operations_repeat(void **state);
 void input_is_prepared_on_the_way(void **state);
+void results_are_biased_and_clipped(void **state);
+
+/* check_experts.c */
+void experts_are_what_the_definition_says(void **state);
+void experts_repeat(void **state);
+
+/* check_rows.c */
 void copies_are_copies(void **state);
 void angles_are_taken_in_double(void **state);
 void the_largest_are_what_sorting_finds(void **state);

@@ -223,6 +223,7 @@ static void attend_by_definition(const struct kit_scene *s, size_t row, size_t h
 				for (size_t c = 0; c < h->head_size; c++)
 					score += q[c] * (double)kit_key(s, r, run, slot, kv, c);
 				score *= (double)h->scale;
+				score -= s->slopes ? (double)s->slopes[head] * (double)(r->sees[run].query - slot) : 0;
 				most = pass == 0 && score > most ? score : most;
 				weight = pass == 0 ? 0 : exp(score - most);
 				sum += weight;
@@ -294,6 +295,21 @@ void attention_is_what_the_definition_says(void **state)
 	sub->b->close(d);
 }
 
+/* Of a conversation's rows only the first and the last see something of the window: pages between, nobody looks at. */
+static void leave_a_gap(struct kit_scene *s)
+{
+	for (size_t i = 0; i < s->n; i++) {
+		struct row *row = &s->rows[i];
+		const bool first = i == 0 || row[-1].tables != row->tables;
+		const bool last = i + 1 == s->n || row[1].tables != row->tables;
+		const int64_t all = row->sees[RUN_WINDOW].count, count = all > 0 && (first || last) ? 1 : 0;
+
+		row->sees[RUN_WINDOW].count = count;
+		if (count && !first)
+			row->sees[RUN_WINDOW].first += all - 1;
+	}
+}
+
 /*
  * Tiles of many rows, which windows cross and pages wrap in, for all sizes of heads that a backend may have a way of
  * its own for. A card cuts the largest of these into tiles of 128 rows, others into 64.
@@ -314,6 +330,9 @@ void attention_of_prompts_is_what_the_definition_says(void **state)
 
 		kit_scene_make(&r, &many[i / 3], type_for(&many[i / 3], i), sub->b->apart && i % 3 ? 230 : 70, &s);
 		y = room_for(&s);
+		kit_attend(&s, sub->b, d, 0, s.n, y);
+		check_attention(&s, sub->b, y);
+		leave_a_gap(&s);
 		kit_attend(&s, sub->b, d, 0, s.n, y);
 		check_attention(&s, sub->b, y);
 		kit_scene_free(&s);

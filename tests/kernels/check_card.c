@@ -22,8 +22,8 @@ struct model {
 /* What a step says, and what came of it. */
 struct decoding {
 	struct kit_scene scene;
-	struct row rows[ROWS];
-	int64_t seen; /* slots of the window that are seen before the first step */
+	struct row rows[ROWS], near[ROWS]; /* the latter see some of the window */
+	int64_t seen;			   /* slots of the window that are seen before the first step */
 	int32_t token[ROWS], wants[WANTED];
 	int64_t key_at[ROWS * 2], query_at[ROWS * RUNS];
 	double inv_freq[HEAD / 2];
@@ -104,6 +104,9 @@ static void describe(struct decoding *c, int step)
 		row->goes[0].slot = row->sees[RUN_WINDOW].first + c->seen + at;
 		row->goes[1].run = -1;
 		row->sees[RUN_WINDOW].count = c->seen + at + 1;
+		c->near[i] = *row;
+		c->near[i].sees[RUN_WINDOW].count = c->seen < 30 ? c->seen : 30;
+		c->near[i].sees[RUN_WINDOW].first += row->sees[RUN_WINDOW].count - c->near[i].sees[RUN_WINDOW].count;
 		c->token[i] = (int32_t)((at * 7 + 3) % VOCAB);
 		for (int place = 0; place < 2; place++)
 			c->key_at[2 * i + place] = 100 + at;
@@ -135,15 +138,20 @@ static void operate(const struct backend *b, struct model *m, const struct decod
 {
 	const struct store store = { &c->scene.heads, &c->scene.pages, 1, m->y, m->key_angles, c->rows, n };
 	const struct attend attend = {
-		&c->scene.heads, &c->scene.pages, 1, m->y, m->query_angles, c->rows, n, m->x, NULL
+		&c->scene.heads, &c->scene.pages, 1, m->y, m->query_angles, c->rows, n, m->x, NULL, NULL
+	};
+	const struct attend near = {
+		&c->scene.heads, &c->scene.pages, 1, m->y, m->query_angles, c->near, n, m->x, NULL, NULL
 	};
 
 	b->embed(m->d, m->embedding, c->token, n, 1, m->x);
-	b->angles(m->d, c->key_at, 2 * n, c->inv_freq, HEAD, m->key_angles);
-	b->angles(m->d, c->query_at, RUNS * n, c->inv_freq, HEAD, m->query_angles);
+	b->angles(m->d, c->key_at, 2 * n, c->inv_freq, 1, HEAD, 1, m->key_angles);
+	b->angles(m->d, c->query_at, RUNS * n, c->inv_freq, 1, HEAD, 1, m->query_angles);
 	multiply(b, m, m->qkv, n, m->x, m->y, QKV, false);
 	b->store(m->d, &store);
 	b->attend(m->d, &attend);
+	multiply(b, m, m->qkv, n, m->x, m->y, QKV, false);
+	b->attend(m->d, &near);
 	b->gather(m->d, m->x, COLS, c->wants, wanted, m->y);
 	multiply(b, m, m->output, wanted, m->y, m->logits, VOCAB, false);
 	b->top(m->d, m->logits, wanted, VOCAB, m->top);
@@ -152,7 +160,7 @@ static void operate(const struct backend *b, struct model *m, const struct decod
 /* One step as the engine makes it; whether the device did it by itself is returned in `alone`. */
 static int decode(const struct backend *b, struct model *m, struct decoding *c, bool *alone, struct err *e)
 {
-	const struct step s = { ROWS, WANTED, c->rows, c->token, c->key_at, c->query_at, c->wants };
+	const struct step s = { ROWS, WANTED, c->rows, c->near, c->token, c->key_at, c->query_at, c->wants };
 	size_t n, wanted;
 	int rc;
 

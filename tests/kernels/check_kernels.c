@@ -16,7 +16,7 @@
 enum { CASES = 640 };
 
 static const enum dtype types[] = { DTYPE_F32,	DTYPE_F16,  DTYPE_BF16, DTYPE_Q4_0, DTYPE_Q4_1, DTYPE_Q5_0,
-				    DTYPE_Q5_1, DTYPE_Q8_0, DTYPE_Q4_K, DTYPE_Q5_K, DTYPE_Q6_K };
+				    DTYPE_Q5_1, DTYPE_Q8_0, DTYPE_Q4_K, DTYPE_Q5_K, DTYPE_Q6_K, DTYPE_MXFP4 };
 
 enum { TYPES = sizeof(types) / sizeof(types[0]) };
 
@@ -510,9 +510,12 @@ static const struct {
 	{ "bad weights are refused", bad_weights_are_refused, false },
 	{ "bad options are refused", bad_options_are_refused, false },
 	{ "norm is what the definition says", norm_is_what_the_definition_says, false },
-	{ "gate is what the definition says", gate_is_what_the_definition_says, false },
+	{ "activations are what the definition says", activations_are_what_the_definition_says, false },
 	{ "row operations repeat", row_operations_repeat, false },
 	{ "input is prepared on the way", input_is_prepared_on_the_way, false },
+	{ "results are biased and clipped", results_are_biased_and_clipped, false },
+	{ "experts are what the definition says", experts_are_what_the_definition_says, false },
+	{ "experts repeat", experts_repeat, false },
 	{ "copies are copies", copies_are_copies, false },
 	{ "angles are taken in double", angles_are_taken_in_double, false },
 	{ "the largest are what sorting finds", the_largest_are_what_sorting_finds, false },

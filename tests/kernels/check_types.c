@@ -125,6 +125,42 @@ static float super_element_by_format(const struct super_format *f, const uint8_t
 	       scale_at(block + 2) * (float)six_bits_by_format(block + f->six, i / 32, true);
 }
 
+/* Element i of a block of MXFP4: a sign, two bits of exponent, one of mantissa; times a power of two. */
+static double mxfp4_element_by_format(const uint8_t *block, size_t i)
+{
+	const int bits = block[1 + i % 16] >> (i < 16 ? 0 : 4) & 15, exponent = bits >> 1 & 3, mantissa = bits & 1;
+	const double size = exponent ? ldexp(1 + 0.5 * mantissa, exponent - 1) : 0.5 * mantissa;
+
+	return ldexp(bits & 8 ? -size : size, block[0] - 127);
+}
+
+/* And the same numbers as Q5_0, but for what is below any half; what is beyond them is refused. */
+static void mxfp4_is_what_its_format_says(void)
+{
+	uint8_t block[17];
+	struct tensor t = { DTYPE_MXFP4, 1, 32, block }, five;
+	float got[32], again[32];
+	struct err e;
+
+	for (size_t i = 0; i < 16; i++)
+		block[1 + i] = (uint8_t)(i | (15 - i) << 4);
+	for (int exponent = 0; exponent < 256; exponent++) {
+		block[0] = (uint8_t)exponent;
+		dtype_to_f32(DTYPE_MXFP4, block, 32, got);
+		for (size_t i = 0; i < 32 && exponent > 1 && exponent < 250; i++)
+			assert_true((double)got[i] == mxfp4_element_by_format(block, i));
+		if (exponent >= 144) {
+			assert_int_equal(dtype_mxfp4_to_q5_0(&t, &five, &e), SINK_EFORMAT);
+			continue;
+		}
+		assert_int_equal(dtype_mxfp4_to_q5_0(&t, &five, &e), 0);
+		dtype_to_f32(DTYPE_Q5_0, five.data, 32, again);
+		for (size_t i = 0; i < 32; i++)
+			assert_true(again[i] == (exponent < 104 ? 0 : got[i]));
+		free((void *)five.data);
+	}
+}
+
 static void superblocks_are_what_their_formats_say(void)
 {
 	struct kit_random r = { 3 };
@@ -168,6 +204,7 @@ void types_are_what_their_formats_say(void **state)
 		free((void *)t.data);
 	}
 	superblocks_are_what_their_formats_say();
+	mxfp4_is_what_its_format_says();
 	assert_null(dtype_find(4));
 	assert_null(dtype_find(UINT32_MAX));
 	assert_string_equal(dtype_find(30)->name, "bf16");

@@ -124,6 +124,10 @@ static void put_block(struct kit_random *r, enum dtype type, float x, uint8_t *p
 	const bool six_bits = type == DTYPE_Q4_K || type == DTYPE_Q5_K;
 	uint8_t *d = type == DTYPE_Q6_K ? p + 208 : p;
 
+	if (type == DTYPE_MXFP4) {
+		p[0] = (uint8_t)(kit_below(r, 29) ? 119 + kit_below(r, 8) : 104 + kit_below(r, 3));
+		return;
+	}
 	put_scale(d, x / (six_bits ? 512 : type == DTYPE_Q6_K ? 1024 : 16));
 	if (type == DTYPE_Q4_1 || type == DTYPE_Q5_1)
 		put_scale(p + 2, kit_number(r));

@@ -57,7 +57,8 @@ struct kit_scene {
 	struct row *rows;
 	size_t n;
 	float *qkv, *angles, *store_angles;
-	float *sinks; /* [heads], learned ones; NULL in half of the scenes */
+	float *sinks;  /* [heads], learned ones; NULL in half of the scenes */
+	float *slopes; /* [heads], of ALiBi; NULL in two of three */
 };
 
 struct kit_shape {

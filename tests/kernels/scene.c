@@ -130,6 +130,8 @@ static void choose_sights(struct kit_random *r, struct kit_scene *s, size_t from
 		row->sees[RUN_KEPT].count = kept;
 		row->sees[RUN_WINDOW].first = window + roll * step;
 		row->sees[RUN_WINDOW].count = count + (1 - roll) * step;
+		for (int run = 0; run < RUNS; run++)
+			row->sees[run].query = row->sees[run].first + row->sees[run].count - 1 + 30 * (RUNS - 1 - run);
 	}
 }
 
@@ -204,6 +206,11 @@ void kit_scene_make(struct kit_random *r, const struct kit_shape *shape, enum dt
 		kit_numbers(r, s->sinks, shape->heads);
 		s->sinks[0] = 30; /* one that takes all */
 	}
+	if (kit_below(r, 3) == 0) {
+		s->slopes = kit_floats(shape->heads);
+		for (size_t i = 0; i < shape->heads; i++)
+			s->slopes[i] = exp2f(-8 * (float)(i + 1) / (float)shape->heads);
+	}
 }
 
 void kit_scene_free(struct kit_scene *s)
@@ -214,6 +221,7 @@ void kit_scene_free(struct kit_scene *s)
 	free(s->angles);
 	free(s->store_angles);
 	free(s->sinks);
+	free(s->slopes);
 }
 
 void kit_scene_show(const struct kit_scene *s, const struct backend *b, struct device *d)
@@ -238,6 +246,7 @@ void kit_attend(const struct kit_scene *s, const struct backend *b, struct devic
 	float *qkv = kit_upload(b, d, s->qkv + first * width, n * width);
 	float *angles = kit_upload(b, d, s->angles + first * RUNS * s->heads.rotated, n * RUNS * s->heads.rotated);
 	float *to = kit_upload(b, d, NULL, out), *sinks = kit_upload(b, d, s->sinks, s->heads.heads);
+	float *slopes = kit_upload(b, d, s->slopes, s->heads.heads);
 	struct attend op = { .shape = &s->heads,
 			     .pages = &s->pages,
 			     .layer = s->layer,
@@ -246,7 +255,8 @@ void kit_attend(const struct kit_scene *s, const struct backend *b, struct devic
 			     .rows = s->rows + first,
 			     .n = n,
 			     .y = to,
-			     .sinks = s->sinks ? sinks : NULL };
+			     .sinks = s->sinks ? sinks : NULL,
+			     .slopes = s->slopes ? slopes : NULL };
 
 	kit_scene_show(s, b, d);
 	b->attend(d, &op);
@@ -255,4 +265,5 @@ void kit_attend(const struct kit_scene *s, const struct backend *b, struct devic
 	b->buffer_free(d, qkv);
 	b->buffer_free(d, angles);
 	b->buffer_free(d, sinks);
+	b->buffer_free(d, slopes);
 }
