@@ -8,6 +8,20 @@
 
 #include "conversation.h"
 
+/* The log-probability of the token at `i`, and what else could have been there. Of a device's row the largest do. */
+static void explain(const struct batch *b, struct entry *n, size_t i, size_t row, const struct top *top)
+{
+	const size_t vocab = (size_t)model_info(b->model)->vocab;
+
+	if (!n->likeliest)
+		n->logprob[i] = logits_logprob(model_logits(b->model, row), vocab, n->token[i]);
+	else if (top)
+		n->logprob[i] = logits_likeliest_top(top, n->likeliest, n->token[i], &n->explained[i]);
+	else
+		n->logprob[i] = logits_likeliest(model_logits(b->model, row), vocab, n->likeliest, n->token[i],
+						 &n->explained[i]);
+}
+
 /* The token at `i` behind the first that is wanted: those before it were picked as they stand behind `recent`. */
 static void pick_one(struct batch *b, const struct slice *s, struct entry *n, size_t i)
 {
@@ -16,15 +30,43 @@ static void pick_one(struct batch *b, const struct slice *s, struct entry *n, si
 	const int32_t *recent = n->recent + n->recents + i - recents;
 	const struct top *top = model_top(b->model, row);
 	const int64_t position = n->position + (int64_t)i;
-	double *logprob = n->explains ? &n->logprob[i] : NULL;
+	double *logprob = n->explains && !n->likeliest ? &n->logprob[i] : NULL;
 	int32_t token = SAMPLER_UNDECIDED;
 
 	if (top)
 		token = sampler_pick_top(b->sampler, &n->how, top, position, recent, recents, logprob);
-	if (token == SAMPLER_UNDECIDED)
+	if (token == SAMPLER_UNDECIDED) {
+		top = NULL;
 		token = sampler_pick(b->sampler, &n->how, model_logits(b->model, row), position, recent, recents,
 				     logprob);
+	}
 	n->token[i] = token;
+	if (n->likeliest)
+		explain(b, n, i, row, top);
+}
+
+/* The same among the tokens that the guide allows; one that is alone needs no logits. */
+static int pick_guided(struct batch *b, const struct slice *s, struct entry *n, size_t i)
+{
+	const size_t most = (size_t)n->how.penalty_last, recents = n->recents + i < most ? n->recents + i : most;
+	const int32_t *recent = n->recent + n->recents + i - recents;
+	const size_t row = s->first_logits + i;
+	struct mask mask;
+	int rc = guide_mask(n->guide, n->left - (int64_t)i, &mask, &n->err);
+
+	if (rc < 0)
+		return rc;
+	if (!mask.count)
+		return err_set(&n->err, SINK_EINVAL, "What the answer must be has led to where nothing may follow.");
+	if (mask.count > 1)
+		n->token[i] = sampler_pick_masked(b->sampler, &n->how, &mask, model_logits(b->model, row),
+						  n->position + (int64_t)i, recent, recents, NULL);
+	else
+		n->token[i] = mask.first;
+	if (n->explains)
+		explain(b, n, i, row, NULL);
+	guide_see(n->guide, n->token[i]);
+	return 0;
 }
 
 /* Picks one token after the other, as if each had been a step of its own, up to the first that no draft foresaw. */
@@ -34,15 +76,24 @@ static void pick(struct batch *b, size_t i)
 	struct slice *s = &b->slice[i];
 	const int32_t *draft = s->token + s->count - n->drafts;
 
-	for (n->picked = 0; n->picked <= n->drafts; n->picked++) {
-		pick_one(b, s, n, n->picked);
-		if (n->picked == n->drafts || n->token[n->picked] != draft[n->picked])
+	if (n->guide)
+		guide_look(n->guide);
+	for (n->picked = 0; n->picked <= n->drafts;) {
+		const size_t k = n->picked;
+
+		if (n->guide)
+			n->rc = pick_guided(b, s, n, k);
+		else
+			pick_one(b, s, n, k);
+		if (n->rc < 0)
+			break;
+		n->picked++;
+		if (k == n->drafts || n->token[k] != draft[k])
 			break;
 	}
-	n->picked++;
 	if (!s->hold)
 		return;
-	s->count -= n->drafts + 1 - n->picked;
+	s->count -= n->drafts + 1 - (n->picked ? n->picked : 1);
 	model_keep(s, s->count);
 }
 
@@ -130,5 +181,7 @@ void load_run(struct job *j)
 		l->fingerprint = model_fingerprint(l->model);
 		l->vocab = hash_vocabulary(l->model);
 	}
+	if (l->rc == 0)
+		usual_find(l->model, l->options.path, &l->usual);
 	l->ms = clock_ms() - began;
 }

@@ -6,8 +6,10 @@
 #define DAEMON_BATCH_H
 
 #include "draft.h"
+#include "guide.h"
 #include "model.h"
 #include "sample.h"
+#include "usual.h"
 #include "worker.h"
 
 /* What is wanted of a slice's logits, beside the slice of the same number. */
@@ -19,10 +21,16 @@ struct entry {
 	const int32_t *recent; /* the tokens before it, in memory where drafts follow them */
 	size_t recents;
 	size_t drafts; /* the last tokens of the slice, which is held, are guesses of that token and of those behind */
-	bool explains; /* log-probabilities are wanted too, which costs a walk over the vocabulary */
-	size_t picked; /* out: 1 and one for each draft that came true, with which the slice's count goes down */
+	struct guide *guide; /* which tokens are allowed; NULL: all */
+	int64_t left;	     /* tokens that the answer may have from that one on, when there is a guide */
+	bool explains;	     /* log-probabilities are wanted too, which costs a walk over the vocabulary */
+	size_t likeliest;    /* so many of the likeliest tokens are wanted as well */
+	size_t picked;	     /* out: 1 and one for each draft that came true, with which the slice's count goes down */
+	int rc;		     /* out: nothing may be picked behind those, and why */
+	struct err err;
 	int32_t token[1 + DRAFT_MOST];	/* out */
 	double logprob[1 + DRAFT_MOST]; /* out; of each token */
+	struct likeliest *explained;	/* out; for each token, when some are wanted */
 
 	const int32_t
 		*target;  /* not NULL: the tokens that follow each of the slice, whose log-probabilities are wanted */
@@ -55,6 +63,7 @@ struct load {
 	struct model *model; /* out */
 	uint64_t fingerprint;
 	uint64_t vocab; /* a hash of all tokens; never 0 */
+	struct usual usual;
 	int rc;
 	struct err err;
 	double ms;

@@ -87,6 +87,8 @@ static const struct option options[] = {
 	  "time N tokens, read one by one: the first with a full budget and the last (compare: the last 128)" },
 	{ "--nll-file", "FILE", "p", TEXT, AT(nll_file), 0, 0, 0, NULL,
 	  "write the negative log-probability of each token here, one a line" },
+	{ "--save", NULL, "s", FLAG, AT(save), 0, 1, 0, NULL,
+	  "write what is recommended to a file beside the model, which sinkd follows" },
 	{ "--tsv", "FILE", "c", TEXT, AT(tsv), 0, 0, 0, NULL, "write the rows here too, with tabs between" },
 	{ "--lines", "N", "e", NUMBER, AT(lines), 1, 10000000, 500, NULL, "lines of the stream (500)" },
 	{ "--back", "LIST", "e", LIST, AT(back), 1, 1000000, 0, "20", "how many lines back the questions ask (20)" },
@@ -320,6 +322,8 @@ static int check(struct bench *o, const struct verb *v, struct err *e)
 		return err_set(e, SINK_EINVAL, "--prompts is needed.");
 	if (o->budget.count > 1 && v->run == bench_sinks)
 		return err_set(e, SINK_EINVAL, "sinks takes one --budget.");
+	if (o->save && strcmp(o->positions, "cache") != 0)
+		return err_set(e, SINK_EINVAL, "--save is of positions in the cache, which sinkd uses.");
 	if (strcmp(o->positions, "cache") != 0 && strcmp(o->positions, "text") != 0)
 		return err_set(e, SINK_EINVAL, "--positions takes cache or text, not \"%s\".", o->positions);
 	set_usual(o, v);

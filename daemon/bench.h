@@ -33,10 +33,10 @@ struct bench {
 	int64_t prompt, decode, depth, batch, repeat;
 	int64_t lines, answer;
 	int64_t layers, seed;
-	int64_t gpu_memory, invariant; /* MiB; a flag */
-	int64_t bandwidth;	       /* GB/s; 0: to be measured */
-	int64_t json, help, version;   /* flags, 0 or 1 */
-	struct policy chosen;	       /* policy, sinks, window and separators as one */
+	int64_t gpu_memory, invariant;	   /* MiB; a flag */
+	int64_t bandwidth;		   /* GB/s; 0: to be measured */
+	int64_t json, save, help, version; /* flags, 0 or 1 */
+	struct policy chosen;		   /* policy, sinks, window and separators as one */
 };
 
 int bench_perplexity(const struct bench *o, struct err *e);

@@ -9,7 +9,9 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "measured.h"
 #include "sample.h"
 
 /* Predictions that compare makes by recomputation, unless --every says otherwise, and longest list of policies. */
@@ -335,33 +337,90 @@ enum { TRIED = sizeof(sinks_tried) / sizeof(sinks_tried[0]) };
 
 static const double as_good = 1.005;
 
-static void report_sinks(const struct contest *c, const double ppl[TRIED][2])
+/* Perplexities of all that were tried, over the whole text and over its second half. */
+struct trial {
+	double ppl[TRIED][2];
+	double best;
+	size_t fewest; /* the number in the table that is recommended */
+};
+
+static void judge(struct trial *t)
 {
-	double best = INFINITY;
-	size_t fewest = 0;
+	t->best = INFINITY;
+	t->fewest = 0;
+	for (size_t i = 0; i < TRIED; i++)
+		t->best = t->ppl[i][0] < t->best ? t->ppl[i][0] : t->best;
+	while (t->fewest < TRIED - 1 && !(t->ppl[t->fewest][0] <= t->best * as_good))
+		t->fewest++;
+}
+
+static void report_sinks(const struct contest *c, const struct trial *t, const char *saved)
+{
+	const double(*ppl)[2] = t->ppl;
 	struct report r;
 
-	for (size_t i = 0; i < TRIED; i++)
-		best = ppl[i][0] < best ? ppl[i][0] : best;
-	while (ppl[fewest][0] > best * as_good)
-		fewest++;
 	report_head(&r, c, NULL);
 	report_count(&r, "budget", c->o->budget.at[0]);
-	report_count(&r, "recommended", sinks_tried[fewest]);
+	report_number(&r, "margin", 3, as_good - 1);
+	report_count(&r, "recommended", sinks_tried[t->fewest]);
+	if (saved)
+		report_text(&r, "saved", saved);
 	for (size_t i = 0; i < TRIED; i++) {
 		report_row(&r);
 		report_count(&r, "sinks", sinks_tried[i]);
 		report_number(&r, "ppl", 4, ppl[i][0]);
 		report_number(&r, "ppl_second_half", 4, ppl[i][1]);
-		report_number(&r, "over_best", 4, ppl[i][0] / best);
+		report_number(&r, "over_best", 4, ppl[i][0] / t->best);
 	}
 	report_end(&r);
+}
+
+/* Found out before minutes are spent: whether there is a place for the file, and whether the text can say anything. */
+static int check_saving(const struct contest *c, char *path, struct err *e)
+{
+	const long long budget = c->o->budget.at[0];
+	char folder[MEASURED_PATH];
+	int r = measured_path(c->o->model, path, e);
+
+	if (r)
+		return r;
+	snprintf(folder, sizeof(folder), "%s", path);
+	*strrchr(folder, '/') = '\0';
+	if (access(*folder ? folder : "/", W_OK))
+		return err_set(e, SINK_EIO,
+			       "%s/ cannot be written (%s): measure without --save, and put what is recommended into "
+			       "sinkd.conf, as policy = sink:S,W.",
+			       folder, strerror(errno));
+	if ((long long)c->count < 2 * budget)
+		return err_set(e, SINK_EINVAL,
+			       "%zu tokens hardly leave a budget of %lld, so they do not tell what sinks are worth: at "
+			       "least %lld are needed.",
+			       c->count, budget, 2 * budget);
+	return 0;
+}
+
+static int save(const struct contest *c, const struct trial *t, const char *path, struct err *e)
+{
+	const struct measured m = { .fingerprint = model_fingerprint(c->m),
+				    .sinks = sinks_tried[t->fewest],
+				    .token = (int32_t)c->o->sink_token };
+	char how[256];
+
+	if (!isfinite(t->best))
+		return err_set(e, SINK_EIO, "Nothing is saved: this model foretells nothing that can be compared.");
+	snprintf(
+		how, sizeof(how),
+		"Perplexity %.4f with %d; %.4f at best, and within %.1f %% of that is as good: %zu tokens, budget %lld",
+		t->ppl[t->fewest][0], sinks_tried[t->fewest], t->best, (as_good - 1) * 100, c->count,
+		(long long)c->o->budget.at[0]);
+	return measured_write(path, &m, how, e);
 }
 
 int bench_sinks(const struct bench *o, struct err *e)
 {
 	struct contest c = { .o = o };
-	double ppl[TRIED][2];
+	char path[MEASURED_PATH];
+	struct trial t;
 	struct line l = { 0 };
 	struct kv *kv = NULL;
 	int r = policy_at_budget("sink", o->budget.at[0], sinks_tried[TRIED - 1], 0, &l.policy, e);
@@ -370,19 +429,24 @@ int bench_sinks(const struct bench *o, struct err *e)
 		r = contest_open(&c, e);
 	if (!r)
 		r = bench_numbers(c.count, &l.nll, e);
+	if (!r && o->save)
+		r = check_saving(&c, path, e);
 	for (size_t i = 0; !r && i < TRIED; i++) {
 		r = policy_at_budget("sink", o->budget.at[0], sinks_tried[i], 0, &l.policy, e);
 		if (!r)
 			r = bench_cache(o, &l.policy, c.m, (size_t)o->chunk, 0, &kv, e);
 		if (!r)
 			r = read_chunks(&c, &l, kv, c.count, e);
-		ppl[i][0] = exp(r ? 0 : mean_nll(&l, 0, c.count));
-		ppl[i][1] = exp(r ? 0 : mean_nll(&l, c.count / 2, c.count));
+		t.ppl[i][0] = exp(r ? 0 : mean_nll(&l, 0, c.count));
+		t.ppl[i][1] = exp(r ? 0 : mean_nll(&l, c.count / 2, c.count));
 		kv_free(kv);
 		kv = NULL;
 	}
-	if (!r)
-		report_sinks(&c, ppl);
+	if (!r) {
+		judge(&t);
+		r = o->save ? save(&c, &t, path, e) : 0;
+		report_sinks(&c, &t, o->save && !r ? path : NULL);
+	}
 	line_release(&l);
 	contest_close(&c);
 	return r;

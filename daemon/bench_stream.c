@@ -316,6 +316,7 @@ static int answer(struct chat *c, struct turn *t, struct err *e)
 	const struct vocab *v = model_vocab(f->m);
 	double begin = bench_seconds(), now;
 	int32_t token = -1;
+	bool front = true;
 	int r = read_all(f, e);
 
 	now = bench_seconds();
@@ -324,7 +325,7 @@ static int answer(struct chat *c, struct turn *t, struct err *e)
 		struct gguf_str piece;
 
 		token = pick_likeliest(f);
-		piece = vocab_piece(v, token, false);
+		piece = vocab_next_piece(v, token, false, &front);
 		r = tokens_add(&f->text, token, e);
 		t->answer++;
 		show(c, piece.at, piece.len);
@@ -417,7 +418,7 @@ static int begin_chat(struct chat *c, struct err *e)
 	int r = turns_begin(turns, &c->f.text, e);
 
 	if (!r && system)
-		r = turns_message(turns, ROLE_SYSTEM, system, strlen(system), &c->f.text, e);
+		r = turns_message_at(turns, TURN_FIRST, ROLE_SYSTEM, system, strlen(system), &c->f.text, e);
 	return r;
 }
 

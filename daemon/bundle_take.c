@@ -106,6 +106,7 @@ static int read_identity(const struct bundle_taken *t, struct ring_identity *i, 
 	old->owner.conversation = (uint64_t)val_int(val_get(root, "conversation"), 0);
 	retention_release(&v.keeps);
 	answer_release(&v.work.answer);
+	settings_release(&v.settings);
 	return rc;
 }
 
@@ -280,7 +281,7 @@ int bundle_fill(struct core *c, struct conversation *v, const struct bundle_take
 	kv_free(kv);
 	answer_release(&v->work.answer);
 	v->work = (struct work){ 0 };
-	v->state = STATE_IDLE;
+	conversation_set_state(v, STATE_IDLE);
 	v->model.vocab = c->vocab;
 	v->created = val_float(val_get(root, "created"), v->created);
 	if (v->left.tokens > (int64_t)v->log.count)

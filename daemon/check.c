@@ -11,6 +11,7 @@
 #include "retention.h"
 #include "ring.h"
 #include "store.h"
+#include "usual.h"
 
 static void print_kernels(const struct model_info *m, FILE *to)
 {
@@ -44,7 +45,8 @@ static void print_model(const struct model_info *m, FILE *to)
 	fprintf(to, "threads         %d\n", m->threads);
 }
 
-static void print_cache(const struct conf *conf, const struct retention *keeps, struct model *m, FILE *to)
+static void print_cache(const struct conf *conf, const struct retention *keeps, const struct usual *u, struct model *m,
+			FILE *to)
 {
 	const struct policy *p = &keeps->policy;
 	size_t token = model_info(m)->token_bytes;
@@ -52,7 +54,7 @@ static void print_cache(const struct conf *conf, const struct retention *keeps, 
 
 	fprintf(to, "cache           %.1f MiB in %zu pages of %s\n", (double)conf->cache / 0x1p20,
 		arena_pages(model_arena(m)), model_info(m)->cache_type);
-	fprintf(to, "policy          %s\n", conf->policy);
+	fprintf(to, "policy          %s (%s)\n", usual_policy(u, conf), usual_source(u, conf));
 	if (policy_marking(p) != MARKING_NONE)
 		fprintf(to, "marks           %zu tokens of the vocabulary\n",
 			keeps->marks.count ? keeps->marks.count : model_marks(m, policy_marking(p))->count);
@@ -69,14 +71,20 @@ static void print_cache(const struct conf *conf, const struct retention *keeps, 
 static int check_retention(const struct conf *conf, struct model *m, FILE *to, struct err *e)
 {
 	struct retention keeps = { 0 };
-	const char *note;
-	int rc = retention_check(conf, m, e);
+	const char *note, *policy;
+	struct usual usual;
+	int rc;
 
+	usual_find(m, conf->model, &usual);
+	policy = usual_policy(&usual, conf);
+	rc = retention_check(conf, m, policy, e);
 	if (rc == 0)
-		rc = retention_choose(conf, m, NULL, NULL, &keeps, e);
+		rc = retention_choose(conf, m, policy, NULL, &keeps, e);
 	if (rc < 0)
 		return rc;
-	print_cache(conf, &keeps, m, to);
+	print_cache(conf, &keeps, &usual, m, to);
+	if (usual.trouble.code)
+		log_warning("%s", usual.trouble.text);
 	note = retention_note(&keeps.policy, m);
 	if (note)
 		log_warning("%s", note);

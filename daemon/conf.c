@@ -14,6 +14,7 @@
 #include "log.h"
 #include "marks.h"
 #include "sched.h"
+#include "usual.h"
 
 #define FIELD(f) offsetof(struct conf, f), sizeof(((struct conf *)0)->f)
 
@@ -37,9 +38,9 @@ const struct conf_row conf_rows[CONF_ROWS] = {
 	  "most memory for the caches of all conversations" },
 	{ "cache-type", 0, CACHE_TYPE, false, FIELD(cache_type), "auto", 0, 0, "TYPE",
 	  "keys and values as f16, q8_0 (half the memory) or f32; auto: as the kernels like" },
-	{ "policy", 0, POLICY, true, FIELD(policy), "sink:4,2044", 0, 0, "POLICY",
-	  "what new conversations remember: sink:S,W[,token=ID], separator:S,K,W, anchor:S,K,W, window:W, recompute:W, "
-	  "dense" },
+	{ "policy", 0, POLICY, true, FIELD(policy), USUAL_AUTO, 0, 0, "POLICY",
+	  "what new conversations remember: auto (the sinks that the model needs, and the latest tokens, 2048 in all), "
+	  "sink:S,W[,token=ID], separator:S,K,W, anchor:S,K,W, window:W, recompute:W, dense" },
 	{ "separator-ids", 0, MARKS, true, FIELD(separator_ids), "", 0, 0, "IDS",
 	  "the tokens that separator:S,K,W keeps, ids with commas; by default punctuation and ends of lines" },
 	{ "anchors", 0, MARKS, true, FIELD(anchors), "", 0, 0, "IDS",
@@ -72,6 +73,8 @@ const struct conf_row conf_rows[CONF_ROWS] = {
 	{ "conversations", 0, INT, true, FIELD(conversations), "1000", 1, 100000, "N", "most conversations" },
 	{ "clients", 0, INT, false, FIELD(clients), "500", 1, 100000, "N", "most connections" },
 	{ "attachments", 0, INT, true, FIELD(attachments), "256", 1, 10000, "N", "most attachments of one client" },
+	{ "status-segment", 0, BOOL, false, FIELD(status_segment), "yes", 0, 0, "BOOL",
+	  "show the state in shared memory, to whom the socket lets in: sink top reads it" },
 	{ "message-bytes", 0, SIZE, false, FIELD(message_bytes), "4M", 4096, 1 << 30, "SIZE",
 	  "longest message of a client" },
 	{ "log-bytes", 0, SIZE, true, FIELD(log_bytes), "16M", 4096, 0x1p40, "SIZE",
@@ -219,7 +222,7 @@ static int set_text(struct conf *c, const struct conf_row *row, const char *text
 
 	if (strlen(text) >= row->size)
 		return err_set(e, SINK_EINVAL, "%s: the value is longer than %zu bytes.", row->name, row->size - 1);
-	if (row->type == POLICY)
+	if (row->type == POLICY && strcmp(text, USUAL_AUTO) != 0)
 		rc = policy_parse(text, &p, e);
 	else if (row->type == PRECISION)
 		rc = precision_find(text, &precision, e);

@@ -31,8 +31,8 @@ struct conf {
 	char cache_type[8];
 	int64_t threads; /* 0: all cores */
 	bool pin_threads;
-	int64_t cache; /* bytes for the pages of all conversations */
-	char policy[POLICY_TEXT];
+	int64_t cache;		  /* bytes for the pages of all conversations */
+	char policy[POLICY_TEXT]; /* USUAL_AUTO, or one: see usual_policy() */
 	/* Lists of ids (engine/marks.h); "": the vocabulary's own. */
 	char separator_ids[4096], anchors[4096];
 	double pin_system;	  /* share of a policy's budget, 0..0.9 */
@@ -41,6 +41,7 @@ struct conf {
 	double gap;		  /* milliseconds between two tokens of a stream while prompts are read */
 	int64_t speculation;	  /* drafts of a stream; DRAFTS_AUTO: as many as pay */
 	int64_t conversations, clients, attachments;
+	bool status_segment;
 	int64_t message_bytes, log_bytes, log_tokens;
 	char state[4096]; /* the directory of what is kept; "none": nothing is */
 	int64_t event_bytes;

@@ -18,7 +18,7 @@ struct conf_row {
 };
 
 extern const struct conf_row conf_rows[];
-enum { CONF_ROWS = 42, CONF_COMMANDS = 8 };
+enum { CONF_ROWS = 43, CONF_COMMANDS = 8 };
 
 struct conf_command {
 	char letter;

@@ -63,9 +63,19 @@ void conversation_happens(struct conversation *c, enum happening h)
 	const enum state before = c->state;
 
 	assert(conversation_can(c, h));
-	c->state = (enum state)next_state[before][h];
+	conversation_set_state(c, (enum state)next_state[before][h]);
 	if (c->state != before)
 		conversation_changed(c, true);
+}
+
+void conversation_set_state(struct conversation *c, enum state s)
+{
+	if (c->table) { /* one that is made to be looked at, of a bundle, is in none */
+		c->table->in[c->state]--;
+		c->table->in[s]++;
+		c->table->happened += s != c->state;
+	}
+	c->state = s;
 }
 
 bool conversation_busy(const struct conversation *c)
@@ -96,6 +106,8 @@ void conversations_init(struct conversations *t)
 	for (size_t i = 0; i < BUCKETS; i++)
 		LIST_INIT(&t->bucket[i]);
 	t->count = 0;
+	t->happened = 0;
+	memset(t->in, 0, sizeof(t->in));
 }
 
 int conversation_check_name(const char *name, size_t len, struct err *e)
@@ -199,6 +211,7 @@ int conversation_new(struct conversations *t, const char *name, size_t len, size
 	c->created = c->used = clock_unix();
 	TAILQ_INSERT_HEAD(&t->by_use, c, by_use);
 	t->count++;
+	t->in[c->state]++;
 	*ret = c;
 	return 0;
 }
@@ -209,6 +222,7 @@ void conversation_remove(struct conversations *t, struct conversation *c)
 	LIST_REMOVE(c, in_bucket);
 	TAILQ_REMOVE(&t->by_use, c, by_use);
 	t->count--;
+	t->in[c->state]--;
 	if (c->kept.listed)
 		TAILQ_REMOVE(&t->changed, c, kept.link);
 	c->kept.id = 0;
@@ -217,6 +231,7 @@ void conversation_remove(struct conversations *t, struct conversation *c)
 	retention_release(&c->keeps);
 	tokens_release(&c->log);
 	answer_release(&c->work.answer);
+	settings_release(&c->settings);
 	draft_free(c->work.draft);
 	stream_close(c->stream);
 	free(c);
@@ -390,6 +405,6 @@ void conversation_info(const struct conversation *c, struct out *o, const char *
 		out_int(o, "answer", c->work.message);
 	else
 		out_nil(o, "answer");
-	settings_write(&c->settings, o, "sampling");
+	settings_write(&c->settings, o, "sampling", key != NULL); /* a list would be too long */
 	out_end(o);
 }

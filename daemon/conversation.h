@@ -25,6 +25,7 @@
 #include "error.h"
 #include "kv.h"
 #include "msg.h"
+#include "pulse.h"
 #include "retention.h"
 #include "sched.h"
 #include "settings.h"
@@ -150,6 +151,8 @@ struct conversation {
 	struct runner runner;
 	struct draft_odds odds;
 	struct work work;
+	struct pulse pulse;
+	size_t place; /* while it is queued: among those who wait, from 1 on */
 	bool away, encoding;
 	double created, used; /* Unix seconds */
 };
@@ -159,7 +162,8 @@ enum { BUCKETS = 1024 };
 struct conversations {
 	TAILQ_HEAD(conversation_list, conversation) by_use; /* last used first */
 	LIST_HEAD(, conversation) bucket[BUCKETS];
-	size_t count;
+	size_t count, in[STATES];
+	uint64_t happened;				/* counts the changes of states */
 	TAILQ_HEAD(changed_list, conversation) changed; /* since they were last handed to the store */
 };
 
@@ -189,6 +193,8 @@ void conversation_touch(struct conversations *t, struct conversation *c);
 /* Whether this may happen now; and lets it happen. */
 bool conversation_can(const struct conversation *c, enum happening h);
 void conversation_happens(struct conversation *c, enum happening h);
+/* What it was when it was put away, or is taken to be: nothing of it is to be kept anew. */
+void conversation_set_state(struct conversation *c, enum state s);
 bool conversation_busy(const struct conversation *c); /* queued, reading or answering */
 const char *state_name(enum state s);
 /* The state of this name, STATE_IDLE for another word. */

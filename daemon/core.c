@@ -6,9 +6,11 @@
 
 #include <assert.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 #include "bundle.h"
 #include "fetch.h"
@@ -34,10 +36,30 @@ enum {
 static void warn_of_policy(const struct core *c)
 {
 	struct policy p;
-	const char *note = policy_parse(c->conf.policy, &p, NULL) == 0 ? retention_note(&p, c->model) : NULL;
+	const char *policy = core_policy(c);
+	const char *note = policy_parse(policy, &p, NULL) == 0 ? retention_note(&p, c->model) : NULL;
 
 	if (note)
-		log_warning("policy = %s: %s", c->conf.policy, note);
+		log_warning("policy = %s: %s", policy, note);
+}
+
+/* What `auto` means with this model. */
+static void tell_usual(const struct core *c)
+{
+	const struct usual *u = &c->usual;
+
+	if (strcmp(c->conf.policy, USUAL_AUTO) != 0)
+		return;
+	if (u->trouble.code)
+		log_warning("New conversations keep %s, as if nothing had been measured: %s", u->policy,
+			    u->trouble.text);
+	else
+		log_info("New conversations keep %s (%s%s%s).", u->policy, u->from, *u->file ? ": " : "", u->file);
+}
+
+const char *core_policy(const struct core *c)
+{
+	return usual_policy(&c->usual, &c->conf);
 }
 
 static void load_done(struct job *j, void *owner)
@@ -54,6 +76,7 @@ static void load_done(struct job *j, void *owner)
 	if (*model_note(c->model))
 		log_warning("%s", model_note(c->model));
 	warn_of_policy(c);
+	tell_usual(c);
 	if (*model_info(c->model)->device_note)
 		log_info("The processor computes: %s", model_info(c->model)->device_note);
 	log_info("%s: %s, %s, on %s, kernels %s, %d threads; loaded in %.0f ms.", model_info(c->model)->name,
@@ -73,6 +96,8 @@ int core_new(const struct conf *conf, stream_send *send, void *send_arg, struct 
 	c->send_arg = send_arg;
 	c->adopt = (struct arena_files){ -1, -1 };
 	c->started = clock_ms();
+	usual_init(&c->usual);
+	usual_init(&c->load.usual);
 	if (getrandom(&c->instance, sizeof(c->instance), 0) < 0)
 		c->instance = (uint64_t)(clock_unix() * 1e6);
 	c->instance >>= 1; /* it travels as a signed number too */
@@ -187,7 +212,7 @@ int core_load(struct core *c, struct err *e)
 
 int core_set_model(struct core *c, struct model *m, struct err *e)
 {
-	int rc = retention_check(&c->conf, m, e);
+	int rc = retention_check(&c->conf, m, usual_policy(&c->load.usual, &c->conf), e);
 
 	if (rc == 0)
 		rc = batch_new(m, (size_t)c->conf.batch, step_done, &c->batch, e);
@@ -198,6 +223,7 @@ int core_set_model(struct core *c, struct model *m, struct err *e)
 	c->model = m;
 	c->fingerprint = c->load.fingerprint;
 	c->vocab = c->load.vocab;
+	c->usual = c->load.usual;
 	tier_begin(c);
 	c->pages_free = arena_pages_free(model_arena(m));
 	if (c->phase == PHASE_LOADING)
@@ -266,7 +292,7 @@ double core_due(const struct core *c)
 
 int core_check(const struct core *c, const struct conf *conf, struct err *e)
 {
-	return c->model ? retention_check(conf, c->model, e) : 0;
+	return c->model ? retention_check(conf, c->model, usual_policy(&c->usual, conf), e) : 0;
 }
 
 void core_configure(struct core *c)
@@ -347,9 +373,12 @@ static int pump_peer(struct core *c, struct peer *p)
 		peer_kept_sent(p);
 	}
 	for (a = LIST_FIRST(&p->attachments); a; a = after) {
+		const int64_t before = a->next;
 		int rc = stream_pump(a, c->send, c->send_arg);
 
 		after = LIST_NEXT(a, of_peer);
+		if (a->next > before)
+			p->pause = 0; /* it takes, only not as fast as a long past is read: a short pause will do */
 		if (rc == SINK_EGONE) {
 			tell_lost(c, a);
 			return 0; /* the peer may be gone; the others come with the next turn */
@@ -511,12 +540,20 @@ bool core_make_space(struct core *c)
 
 void core_count(const struct core *c, struct core_counts *ret)
 {
-	struct conversation *v;
+	const size_t *in = c->table.in;
 
-	*ret = (struct core_counts){ 0 };
-	TAILQ_FOREACH(v, &c->table.by_use, by_use)
-	{
-		ret->answering += v->state == STATE_ANSWERING;
-		ret->queued += v->state == STATE_QUEUED || v->state == STATE_READING;
-	}
+	*ret = (struct core_counts){ in[STATE_ANSWERING], in[STATE_QUEUED] + in[STATE_READING] };
+}
+
+int64_t core_resident_bytes(void)
+{
+	long pages = 0;
+	FILE *from = fopen("/proc/self/statm", "re");
+
+	if (!from)
+		return 0;
+	if (fscanf(from, "%*s %ld", &pages) != 1)
+		pages = 0;
+	fclose(from);
+	return (int64_t)pages * sysconf(_SC_PAGESIZE);
 }

@@ -59,6 +59,7 @@ struct core {
 
 	struct arena_files adopt;    /* what an earlier process has left; -1: nothing */
 	uint64_t fingerprint, vocab; /* of the model and of its tokens */
+	struct usual usual;	     /* what new conversations keep of it, where nobody says so */
 	struct keep *keep;	     /* the store; NULL: nothing is kept */
 	struct tiers *tiers;	     /* files of caches; NULL likewise */
 	struct replies *replies;
@@ -82,8 +83,8 @@ struct core {
 	double pump_at; /* a peer did not take what it was sent: when to try again, in ms of the clock; 0: none */
 
 	uint64_t instance;
-	double started; /* ms of the clock */
-	int64_t tokens_read, tokens_written;
+	double started;		   /* ms of the clock */
+	struct pulse pulse;	   /* of all conversations together */
 	int64_t drafted, accepted; /* tokens of drafts that were read, and those that came true */
 };
 
@@ -104,6 +105,9 @@ int core_load(struct core *c, struct err *e);
  * conversations do not fit it (SINK_EINVAL).
  */
 int core_set_model(struct core *c, struct model *m, struct err *e);
+
+/* The policy of new conversations whose request names none. */
+const char *core_policy(const struct core *c);
 
 void core_take(struct core *c);
 void core_move(struct core *c);
@@ -151,5 +155,8 @@ struct core_counts {
 	size_t answering, queued;
 };
 void core_count(const struct core *c, struct core_counts *ret);
+
+/* Pages of this process in memory, as the system counts them. */
+int64_t core_resident_bytes(void);
 
 #endif

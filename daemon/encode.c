@@ -4,6 +4,18 @@
 #include <assert.h>
 #include <stdlib.h>
 
+/* Where a message stands: behind another piece of its job, or where its owner says. */
+static enum turn_place place_of(const struct encode *n, const struct piece *p)
+{
+	const struct piece *before = p > n->piece ? p - 1 : NULL;
+
+	if (!before)
+		return p->place;
+	if (before->kind == PIECE_BEGIN)
+		return TURN_FIRST;
+	return before->kind == PIECE_MESSAGE && before->role == ROLE_SYSTEM ? TURN_BEHIND_SYSTEM : TURN_LATER;
+}
+
 static int encode_piece(const struct encode *n, const struct piece *p, struct tokens *out, struct err *e)
 {
 	const struct turns *t = model_turns(n->model);
@@ -14,9 +26,9 @@ static int encode_piece(const struct encode *n, const struct piece *p, struct to
 			return SINK_ENOMEM;
 		return turns_begin(t, out, e);
 	case PIECE_MESSAGE:
-		return turns_message(t, p->role, p->text, p->len, out, e);
+		return turns_message_at(t, place_of(n, p), p->role, p->text, p->len, out, e);
 	case PIECE_OPEN:
-		return turns_open_answer(t, out, e);
+		return p->unthinking ? turns_open_unthinking(t, out, e) : turns_open_answer(t, out, e);
 	case PIECE_CLOSE:
 		return turns_close_answer(t, p->last, out, e);
 	case PIECE_TEXT:
@@ -58,7 +70,7 @@ void encode_free(struct encode *n)
 struct piece *encode_add(struct encode *n, enum piece_kind kind)
 {
 	assert(n->pieces < PIECES_MOST);
-	n->piece[n->pieces] = (struct piece){ .kind = kind, .last = -1 };
+	n->piece[n->pieces] = (struct piece){ .kind = kind, .place = TURN_LATER, .last = -1 };
 	return &n->piece[n->pieces++];
 }
 

@@ -28,11 +28,13 @@ enum piece_kind {
 struct piece {
 	enum piece_kind kind;
 	enum role role;
-	const char *text; /* the owner's, who keeps it until the job is back */
+	enum turn_place place; /* of a message that no other piece stands before */
+	const char *text;      /* the owner's, who keeps it until the job is back */
 	size_t len;
 	int32_t last; /* -1: none */
 	bool special;
-	size_t end; /* out: tokens up to the end of this piece */
+	bool unthinking; /* the answer that is opened */
+	size_t end;	 /* out: tokens up to the end of this piece */
 };
 
 enum { PIECES_MOST = 6 };

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "log.h"
+#include "utf8.h"
 
 struct events {
 	struct out *o;
@@ -82,7 +83,33 @@ void event_prefill(struct events *v, struct conversation *c, int64_t done, int64
 	end(v, c, NULL);
 }
 
-void event_text(struct events *v, struct conversation *c, const struct text *text)
+/* A token's bytes are told where they are no text. */
+static void add_likely(struct out *o, int32_t id, double logprob, const struct vocab *vocab)
+{
+	const struct gguf_str piece = vocab_piece(vocab, id, true);
+
+	out_map(o, NULL);
+	out_int(o, "id", id);
+	out_float(o, "logprob", logprob);
+	out_strn(o, "text", piece.at, piece.len);
+	if (utf8_valid(piece.at, piece.len) < piece.len)
+		out_bin(o, "bytes", piece.at, piece.len);
+	out_end(o);
+}
+
+static void add_likeliest(struct out *o, const struct answer *a, const struct vocab *vocab)
+{
+	out_array(o, "top_logprobs");
+	for (size_t i = 0; i < a->tokens; i++) {
+		out_array(o, NULL);
+		for (size_t k = 0; k < a->likeliest[i].count; k++)
+			add_likely(o, a->likeliest[i].at[k].id, a->likeliest[i].at[k].logprob, vocab);
+		out_end(o);
+	}
+	out_end(o);
+}
+
+void event_text(struct events *v, struct conversation *c, const struct text *text, const struct vocab *vocab)
 {
 	const struct answer *a = &c->work.answer;
 	struct out *o = begin(v, c, "text");
@@ -90,7 +117,7 @@ void event_text(struct events *v, struct conversation *c, const struct text *tex
 	out_int(o, "message", c->work.message);
 	out_strn(o, "text", text->at ? text->at : "", text->len);
 	out_int(o, "tokens", (int64_t)a->tokens);
-	if (a->settings.logprobs) {
+	if (a->settings.logprobs || a->settings.top_logprobs) {
 		out_array(o, "ids");
 		for (size_t i = 0; i < a->tokens; i++)
 			out_int(o, NULL, a->id[i]);
@@ -100,6 +127,8 @@ void event_text(struct events *v, struct conversation *c, const struct text *tex
 			out_float(o, NULL, a->logprob[i]);
 		out_end(o);
 	}
+	if (a->tokens && a->likeliest)
+		add_likeliest(o, a, vocab);
 	end(v, c, NULL);
 }
 

@@ -16,7 +16,7 @@ void event_message(struct events *v, struct conversation *c, size_t message);
 void event_answer(struct events *v, struct conversation *c);
 void event_prefill(struct events *v, struct conversation *c, int64_t done, int64_t total, double ms);
 /* A piece of the answer, with the tokens that the answer holds. */
-void event_text(struct events *v, struct conversation *c, const struct text *text);
+void event_text(struct events *v, struct conversation *c, const struct text *text, const struct vocab *vocab);
 /* Tokens from `first` up to the window have left it. */
 void event_evicted(struct events *v, struct conversation *c, int64_t first);
 /*

@@ -129,6 +129,16 @@ static bool bound_path(int fd, char ret[sizeof(((struct listener *)0)->path)])
 	return true;
 }
 
+bool listen_endpoint(const struct listener *l, char ret[LISTEN_ENDPOINT])
+{
+	char path[sizeof(l->path)];
+
+	if (l->fd < 0 || !bound_path(l->fd, path))
+		return false;
+	snprintf(ret, LISTEN_ENDPOINT, "%s%s", scheme, path);
+	return true;
+}
+
 void listen_discard(int fd)
 {
 	struct listener l = { .fd = fd, .lock = -1 };

@@ -11,6 +11,8 @@
 
 #include "notify.h"
 
+enum { LISTEN_ENDPOINT = 128 };
+
 struct listener {
 	int fd;		/* listening, non-blocking; -1: none */
 	int lock;	/* the open lock file, PATH.lock; -1: none */
@@ -28,6 +30,9 @@ bool listen_knows(const char *endpoint);
  * SINK_EINVAL: no such path can be; SINK_EIO. After a failure the socket that was passed in is the caller's still.
  */
 int listen_open(const char *endpoint, const struct notify_fds *passed, struct listener *ret, struct err *e);
+
+/* The endpoint of the path that the socket is bound to, whoever has made it. False: it has none. */
+bool listen_endpoint(const struct listener *l, char ret[LISTEN_ENDPOINT]);
 
 /* Ends a socket of ours that was kept: closes it, and removes its file unless that is somebody else's by now. */
 void listen_discard(int fd);

@@ -17,6 +17,8 @@ daemon_libdaemon_la_SOURCES = \
 	daemon/conf.h \
 	daemon/conf_load.c \
 	daemon/conf_table.h \
+	daemon/constraint.c \
+	daemon/constraint.h \
 	daemon/conversation.c \
 	daemon/conversation.h \
 	daemon/core.c \
@@ -39,11 +41,17 @@ daemon_libdaemon_la_SOURCES = \
 	daemon/listen.h \
 	daemon/log.c \
 	daemon/log.h \
+	daemon/measured.c \
+	daemon/measured.h \
 	daemon/notify.h \
 	daemon/pace.c \
 	daemon/pace.h \
 	daemon/peer.c \
 	daemon/peer.h \
+	daemon/publish.c \
+	daemon/publish.h \
+	daemon/pulse.c \
+	daemon/pulse.h \
 	daemon/replies.c \
 	daemon/replies.h \
 	daemon/resume.c \
@@ -55,6 +63,13 @@ daemon_libdaemon_la_SOURCES = \
 	daemon/ring_check.c \
 	daemon/sched.c \
 	daemon/sched.h \
+	daemon/schema.c \
+	daemon/schema.h \
+	daemon/schema_number.c \
+	daemon/schema_parts.h \
+	daemon/schema_shape.c \
+	daemon/schema_text.c \
+	daemon/schema_value.c \
 	daemon/score.c \
 	daemon/score.h \
 	daemon/server.c \
@@ -78,6 +93,8 @@ daemon_libdaemon_la_SOURCES = \
 	daemon/tier_back.c \
 	daemon/tier_errand.h \
 	daemon/tier_save.c \
+	daemon/usual.c \
+	daemon/usual.h \
 	daemon/verb.c \
 	daemon/verb.h \
 	daemon/verb_again.c \
@@ -118,32 +135,73 @@ EXTRA_DIST += \
 	contrib/sinkd-user.socket \
 	contrib/sinkd.sysusers
 
-# The units name /usr/bin; installed ones name where the program is.
+# The units name /usr/bin; installed ones name where the program is. Other rooms add theirs.
+units = sinkd
 sysusersdir = $(prefix)/lib/sysusers.d
 install_unit = $(SED) 's|/usr/bin/sinkd|$(bindir)/sinkd|g'
 
 install-data-local:
 	$(MKDIR_P) '$(DESTDIR)$(unitdir)' '$(DESTDIR)$(userunitdir)' '$(DESTDIR)$(sysusersdir)'
-	$(install_unit) '$(srcdir)/contrib/sinkd.service' >'$(DESTDIR)$(unitdir)/sinkd.service'
-	$(install_unit) '$(srcdir)/contrib/sinkd-user.service' >'$(DESTDIR)$(userunitdir)/sinkd.service'
-	$(INSTALL_DATA) '$(srcdir)/contrib/sinkd.socket' '$(DESTDIR)$(unitdir)/sinkd.socket'
-	$(INSTALL_DATA) '$(srcdir)/contrib/sinkd-user.socket' '$(DESTDIR)$(userunitdir)/sinkd.socket'
+	for unit in $(units); do for kind in service socket; do \
+		$(install_unit) "$(srcdir)/contrib/$$unit.$$kind" >'$(DESTDIR)$(unitdir)'/"$$unit.$$kind" && \
+		$(install_unit) "$(srcdir)/contrib/$$unit-user.$$kind" >'$(DESTDIR)$(userunitdir)'/"$$unit.$$kind" && \
+		chmod 644 '$(DESTDIR)$(unitdir)'/"$$unit.$$kind" '$(DESTDIR)$(userunitdir)'/"$$unit.$$kind" || exit 1; \
+	done; done
 	$(INSTALL_DATA) '$(srcdir)/contrib/sinkd.sysusers' '$(DESTDIR)$(sysusersdir)/sinkd.conf'
-	chmod 644 '$(DESTDIR)$(unitdir)/sinkd.service' '$(DESTDIR)$(userunitdir)/sinkd.service'
 
 uninstall-local:
-	rm -f '$(DESTDIR)$(unitdir)/sinkd.service' '$(DESTDIR)$(unitdir)/sinkd.socket' \
-		'$(DESTDIR)$(userunitdir)/sinkd.service' '$(DESTDIR)$(userunitdir)/sinkd.socket' \
-		'$(DESTDIR)$(sysusersdir)/sinkd.conf'
+	for unit in $(units); do for kind in service socket; do \
+		rm -f '$(DESTDIR)$(unitdir)'/"$$unit.$$kind" '$(DESTDIR)$(userunitdir)'/"$$unit.$$kind"; \
+	done; done
+	rm -f '$(DESTDIR)$(sysusersdir)/sinkd.conf'
+
+# What answers must be: the target over its corpus, and the fuzzer with all that it watches compiled into it.
+check_PROGRAMS += tests/fuzz/replay_schema
+TESTS += tests/fuzz/replay_schema
+tests_fuzz_replay_schema_SOURCES = tests/fuzz/fuzz_schema.c tests/fuzz/replay.c $(make_gguf)
+tests_fuzz_replay_schema_CPPFLAGS = $(daemon_cppflags) -I$(srcdir)/tests/unit -DCORPUS='"tests/fuzz/corpus-schema"'
+tests_fuzz_replay_schema_LDADD = daemon/libdaemon.la -lm
+EXTRA_DIST += tests/fuzz/corpus-schema
+
+if FUZZ
+check_PROGRAMS += tests/fuzz/fuzz_schema
+tests_fuzz_fuzz_schema_SOURCES = \
+	tests/fuzz/fuzz_schema.c \
+	daemon/answer.c \
+	daemon/constraint.c \
+	daemon/schema.c \
+	daemon/schema_number.c \
+	daemon/schema_shape.c \
+	daemon/schema_text.c \
+	daemon/schema_value.c \
+	daemon/settings.c \
+	daemon/engine/charset.c \
+	daemon/engine/grammar.c \
+	daemon/engine/grammar_nodes.c \
+	daemon/engine/guide.c \
+	daemon/engine/guide_states.c \
+	daemon/engine/regex.c \
+	daemon/engine/sample.c \
+	daemon/engine/trie.c \
+	$(token_engine) $(make_gguf)
+tests_fuzz_fuzz_schema_CPPFLAGS = $(daemon_cppflags) -I$(srcdir)/tests/unit $(PCRE2_CFLAGS) $(XXHASH_CFLAGS)
+tests_fuzz_fuzz_schema_CFLAGS = $(AM_CFLAGS) $(FUZZ_CFLAGS)
+tests_fuzz_fuzz_schema_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_CFLAGS)
+tests_fuzz_fuzz_schema_LDADD = kernels/libkernels.la libproto/libmsg.la libproto/liberror.la \
+	$(MSGPACK_LIBS) $(PCRE2_LIBS) $(XXHASH_LIBS) -lm
+endif
 
 if HAVE_CMOCKA
 daemon_tests = \
 	tests/unit/test_answer \
 	tests/unit/test_conf \
 	tests/unit/test_conversation \
+	tests/unit/test_measured \
 	tests/unit/test_notify \
+	tests/unit/test_publish \
 	tests/unit/test_ring \
 	tests/unit/test_sched \
+	tests/unit/test_schema \
 	tests/unit/test_settings \
 	tests/unit/test_store \
 	tests/unit/test_store_bad \
@@ -166,9 +224,17 @@ tests_unit_test_conversation_SOURCES = tests/unit/test_conversation.c
 tests_unit_test_conversation_CPPFLAGS = $(daemon_test_cppflags)
 tests_unit_test_conversation_LDADD = $(daemon_test_libs)
 
+tests_unit_test_measured_SOURCES = tests/unit/test_measured.c
+tests_unit_test_measured_CPPFLAGS = $(daemon_test_cppflags)
+tests_unit_test_measured_LDADD = $(daemon_test_libs)
+
 tests_unit_test_notify_SOURCES = tests/unit/test_notify.c
 tests_unit_test_notify_CPPFLAGS = $(daemon_test_cppflags)
 tests_unit_test_notify_LDADD = $(daemon_test_libs)
+
+tests_unit_test_publish_SOURCES = tests/unit/test_publish.c
+tests_unit_test_publish_CPPFLAGS = $(daemon_test_cppflags)
+tests_unit_test_publish_LDADD = $(daemon_test_libs)
 
 tests_unit_test_ring_SOURCES = tests/unit/test_ring.c
 tests_unit_test_ring_CPPFLAGS = $(daemon_test_cppflags)
@@ -185,6 +251,10 @@ tests_unit_test_store_bad_LDADD = $(daemon_test_libs)
 tests_unit_test_sched_SOURCES = tests/unit/test_sched.c
 tests_unit_test_sched_CPPFLAGS = $(daemon_test_cppflags)
 tests_unit_test_sched_LDADD = $(daemon_test_libs)
+
+tests_unit_test_schema_SOURCES = tests/unit/test_schema.c $(make_gguf)
+tests_unit_test_schema_CPPFLAGS = $(daemon_test_cppflags) -I$(srcdir)/tests/unit
+tests_unit_test_schema_LDADD = $(daemon_test_libs)
 
 tests_unit_test_settings_SOURCES = tests/unit/test_settings.c
 tests_unit_test_settings_CPPFLAGS = $(daemon_test_cppflags)

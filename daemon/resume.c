@@ -37,7 +37,7 @@ static void write_work(const struct work *w, struct out *o)
 	out_int(o, "total", w->total);
 	out_int(o, "open", w->open);
 	out_int(o, "evicted", w->evicted);
-	settings_write(&w->answer.settings, o, "sampling");
+	settings_write(&w->answer.settings, o, "sampling", true);
 	out_end(o);
 }
 
@@ -62,7 +62,7 @@ static void write_state(const struct core *c, const struct conversation *v, stru
 		out_int(o, NULL, v->keeps.marks.id[i]);
 	out_end(o);
 	write_model(c, v, o);
-	settings_write(&v->settings, o, "sampling");
+	settings_write(&v->settings, o, "sampling", true);
 	out_bool(o, "pin_system", v->pin_system);
 	out_bool(o, "pin", v->pin);
 	out_bool(o, "begun", v->begun);
@@ -119,7 +119,7 @@ static void read_info(const struct val *map, struct kv_info *i)
 static int read_work(const struct val *map, struct work *w, struct err *e)
 {
 	struct settings s = { 0 };
-	int rc = settings_read(val_get(map, "sampling"), &s, NULL, e);
+	int rc = settings_restore(val_get(map, "sampling"), &s, e);
 
 	if (rc < 0)
 		return rc;
@@ -132,6 +132,7 @@ static int read_work(const struct val *map, struct work *w, struct err *e)
 			    .open = count_of(map, "open"),
 			    .evicted = count_of(map, "evicted") };
 	answer_init(&w->answer, &s);
+	settings_release(&s);
 	return 0;
 }
 
@@ -155,7 +156,7 @@ static int read_state(struct conversation *v, const struct val *root, struct err
 	const char *name = val_str(val_get(model, "name"), NULL);
 	int rc = read_keeps(v, root, e);
 
-	if (rc < 0 || (rc = settings_read(val_get(root, "sampling"), &v->settings, NULL, e)) < 0)
+	if (rc < 0 || (rc = settings_restore(val_get(root, "sampling"), &v->settings, e)) < 0)
 		return rc;
 	snprintf(v->model.name, sizeof(v->model.name), "%s", name ? name : "");
 	v->model.vocab = (uint64_t)val_int(val_get(model, "vocab"), 0);
@@ -165,10 +166,10 @@ static int read_state(struct conversation *v, const struct val *root, struct err
 	v->turn_open = val_bool(val_get(root, "turn_open"), false);
 	v->evicted_told = count_of(root, "evicted_told");
 	read_info(val_get(root, "cache"), &v->left);
-	v->state = state_named(val_str(val_get(root, "state"), NULL));
+	conversation_set_state(v, state_named(val_str(val_get(root, "state"), NULL)));
 	if (work && conversation_busy(v))
 		return read_work(work, &v->work, e);
-	v->state = v->state == STATE_FAILED ? STATE_FAILED : STATE_IDLE;
+	conversation_set_state(v, v->state == STATE_FAILED ? STATE_FAILED : STATE_IDLE);
 	return 0;
 }
 
@@ -195,7 +196,7 @@ struct listing {
 static void trouble(struct conversation *v, const struct err *why)
 {
 	v->trouble = *why;
-	v->state = STATE_FAILED;
+	conversation_set_state(v, STATE_FAILED);
 	v->resumes = false;
 	log_error("\"%s\" cannot be used: %s", v->name, why->text);
 }
@@ -208,7 +209,7 @@ static int assume(const struct core *c, struct conversation *v, const struct sto
 	v->settings.how.seed = settings_random_seed();
 	v->begun = row->tokens > 0;
 	v->left.tokens = row->tokens;
-	return policy_parse(c->conf.policy, &v->keeps.policy, e);
+	return policy_parse(core_policy(c), &v->keeps.policy, e);
 }
 
 static void list_one(void *arg, const struct store_conversation *row)

@@ -40,7 +40,7 @@ int retention_choose(const struct conf *conf, const struct model *m, const char 
 	const struct vocab *v = model_vocab(m);
 	struct retention r = { 0 };
 	enum marking kind;
-	int rc = policy_parse(policy ? policy : conf->policy, &r.policy, e);
+	int rc = policy_parse(policy, &r.policy, e);
 
 	if (rc < 0 || (r.policy.token >= 0 && (rc = marks_check(v, &r.policy.token, 1, e)) < 0))
 		return rc;
@@ -86,7 +86,7 @@ static int check_list(const struct conf *conf, const struct model *m, enum marki
 	return rc < 0 ? err_set(e, rc, "%s: %s", option, why.text) : 0;
 }
 
-int retention_check(const struct conf *conf, const struct model *m, struct err *e)
+int retention_check(const struct conf *conf, const struct model *m, const char *policy, struct err *e)
 {
 	struct retention r = { 0 };
 	struct err why;
@@ -95,9 +95,9 @@ int retention_check(const struct conf *conf, const struct model *m, struct err *
 	if ((rc = check_list(conf, m, MARKING_SEPARATORS, "separator-ids", e)) < 0 ||
 	    (rc = check_list(conf, m, MARKING_ANCHORS, "anchors", e)) < 0)
 		return rc;
-	rc = retention_choose(conf, m, NULL, NULL, &r, &why);
+	rc = retention_choose(conf, m, policy, NULL, &r, &why);
 	retention_release(&r);
-	return rc < 0 ? err_set(e, rc, "policy = %s: %s", conf->policy, why.text) : 0;
+	return rc < 0 ? err_set(e, rc, "policy = %s: %s", policy, why.text) : 0;
 }
 
 const char *retention_note(const struct policy *p, const struct model *m)

@@ -24,17 +24,19 @@ struct retention {
 };
 
 /*
- * Writes to *ret, on success only, the policy of this text and these marks; NULL: those of the configuration. The ids
- * are copied. SINK_EINVAL: no such policy; a sink token or a mark that the vocabulary does not have; marks for a policy
- * that has none; no marks, neither named nor in the vocabulary, for a policy that needs some.
+ * Writes to *ret, on success only, the policy of this text and these marks; NULL: the marks of the configuration. The
+ * ids are copied. SINK_EINVAL: no such policy; a sink token or a mark that the vocabulary does not have; marks for a
+ * policy that has none; no marks, neither named nor in the vocabulary, for a policy that needs some.
  */
 int retention_choose(const struct conf *conf, const struct model *m, const char *policy, const struct tokens *marks,
 		     struct retention *ret, struct err *e);
 int retention_copy(const struct retention *from, struct retention *ret, struct err *e);
 void retention_release(struct retention *r);
 
-/* Whether the settings of new conversations fit the model. SINK_EINVAL names the one that does not. */
-int retention_check(const struct conf *conf, const struct model *m, struct err *e);
+/*
+ * Whether the settings of new conversations, with this policy, fit the model. SINK_EINVAL names the one that does not.
+ */
+int retention_check(const struct conf *conf, const struct model *m, const char *policy, struct err *e);
 
 /* What a person should know of such a policy with this model, a static text; NULL: nothing. */
 const char *retention_note(const struct policy *p, const struct model *m);

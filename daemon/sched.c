@@ -218,6 +218,16 @@ size_t sched_plan(struct sched *s, struct runner **chosen, size_t most)
 	return p.count;
 }
 
+static size_t bucket_of(double ms)
+{
+	double below = 0x1p-4;
+	size_t i = 0;
+
+	for (; ms >= below && i + 1 < SCHED_BUCKETS; i++)
+		below *= 2;
+	return i;
+}
+
 /*
  * The time of a row is that of the whole step divided by its rows, so that what a step costs in any case is in it: the
  * chunk settles where the step takes as long as it may. One slow step (another program's) must not shrink it for long.
@@ -227,6 +237,8 @@ void sched_learn(struct sched *s, size_t rows, size_t prompts, double ms)
 	double row_ms = ms / (double)rows;
 
 	s->step_ms[s->steps++ % SCHED_STEPS] = (float)ms;
+	s->sum_ms += ms;
+	s->bucket[bucket_of(ms)]++;
 	if (!prompts) {
 		pace_learn(&s->pace, rows, ms);
 		return;

@@ -20,7 +20,7 @@
 #include "draft.h"
 #include "pace.h"
 
-enum { SCHED_STEPS = 1000, READ_GAPS = 3, SCHED_DRAFTS = 32, DRAFTS_AUTO = -1 };
+enum { SCHED_STEPS = 1000, SCHED_BUCKETS = 24, READ_GAPS = 3, SCHED_DRAFTS = 32, DRAFTS_AUTO = -1 };
 
 enum rows_wanted { ROWS_NONE, ROWS_LAST, ROWS_ALL }; /* which rows of a runner want logits */
 
@@ -53,6 +53,8 @@ struct sched {
 	size_t granted; /* rows of prompts that the last step was allowed */
 	float step_ms[SCHED_STEPS];
 	int64_t steps;
+	double sum_ms;			/* of all steps */
+	uint64_t bucket[SCHED_BUCKETS]; /* of all steps: number i counts those below 2^(i - 4) ms, not in one before */
 };
 
 struct sched_times {

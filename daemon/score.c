@@ -78,7 +78,7 @@ static int take_tokens(struct core *c, struct score *s, struct conversation *v, 
 {
 	struct retention usual = { 0 };
 	const struct retention *keeps = v ? &v->keeps : &usual;
-	int rc = v ? 0 : retention_choose(&c->conf, c->model, NULL, NULL, &usual, e);
+	int rc = v ? 0 : retention_choose(&c->conf, c->model, core_policy(c), NULL, &usual, e);
 
 	if (rc == 0)
 		rc = take_past(c, s, v, keeps, e);

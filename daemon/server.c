@@ -24,6 +24,7 @@
 #include "listen.h"
 #include "log.h"
 #include "notify.h"
+#include "publish.h"
 #include "tier.h"
 #include "verb.h"
 
@@ -45,6 +46,7 @@ struct server {
 	struct core *core;
 	struct notify_fds fds; /* of an earlier daemon */
 	struct listener listener;
+	struct publish *board;
 	int argc;
 	char *const *argv;
 	void *context, *router, *monitor;
@@ -172,6 +174,16 @@ static int open_listener(struct server *s, const struct conf *conf, struct err *
 	return 0;
 }
 
+/* Named by where the socket is, which a unit may have put elsewhere than the option says. */
+static void open_board(struct server *s)
+{
+	const struct conf *conf = &s->core->conf;
+	char endpoint[LISTEN_ENDPOINT];
+
+	if (conf->status_segment)
+		s->board = publish_open(s->core, listen_endpoint(&s->listener, endpoint) ? endpoint : conf->listen);
+}
+
 /* Caches of an earlier daemon that are of no use to this one, which keeps none: the system has their memory back. */
 static void drop_caches(const struct notify_fds *fds)
 {
@@ -207,6 +219,7 @@ int server_new(const struct conf *conf, int argc, char *const *argv, struct serv
 		goto fail;
 	if (!s->core->load.options.outlives)
 		drop_caches(&s->fds);
+	open_board(s);
 	*ret = s;
 	return 0;
 fail:
@@ -218,6 +231,7 @@ void server_free(struct server *s, enum server_end end)
 {
 	if (!s)
 		return;
+	publish_close(s->board);
 	listen_close(&s->listener);
 	if (end == SERVER_HURRIED)
 		return;
@@ -427,7 +441,7 @@ static void take_signal(struct server *s)
 static void tell_status(struct server *s, double now)
 {
 	const struct core *c = s->core;
-	int64_t tokens = c->tokens_read + c->tokens_written;
+	int64_t tokens = c->pulse.read + c->pulse.written;
 	double rate = (double)(tokens - s->status_tokens) * 1e3 / (now - s->status_since);
 	struct core_counts n;
 
@@ -475,6 +489,7 @@ static void keep_time(struct server *s)
 {
 	double now = clock_ms();
 
+	publish_turn(s->board, now);
 	if (s->watchdog_ms > 0 && now >= s->watchdog_at)
 		feed_watchdog(s, now);
 	if (s->forget_at > 0 && now >= s->forget_at)
@@ -488,7 +503,8 @@ static long time_left(const struct server *s, bool more)
 {
 	double now = clock_ms(), next = now + STATUS_MS;
 	const double due[] = { s->watchdog_ms > 0 ? s->watchdog_at : next, s->forget_at > 0 ? s->forget_at : next,
-			       core_due(s->core) > 0 ? core_due(s->core) : next };
+			       core_due(s->core) > 0 ? core_due(s->core) : next,
+			       s->board ? publish_due(s->board) : next };
 
 	if (more)
 		return 0;

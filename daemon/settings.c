@@ -28,6 +28,7 @@ static const struct {
 	{ "top_k", offsetof(struct settings, how.top_k), INT32_MAX },
 	{ "penalty_last", offsetof(struct settings, how.penalty_last), 8192 },
 	{ "max_tokens", offsetof(struct settings, max_tokens), INT32_MAX },
+	{ "top_logprobs", offsetof(struct settings, top_logprobs), LIKELIEST_MOST },
 };
 
 enum { FLOATS = sizeof(floats) / sizeof(floats[0]), INTEGERS = sizeof(integers) / sizeof(integers[0]) };
@@ -68,16 +69,51 @@ static int read_stops(const struct val *map, struct settings *s, struct err *e)
 	return 0;
 }
 
-int settings_read(const struct val *map, struct settings *s, bool *seeded, struct err *e)
+void settings_copy(struct settings *to, const struct settings *from)
+{
+	*to = *from;
+	constraint_hold(to->constraint);
+}
+
+void settings_release(struct settings *s)
+{
+	constraint_drop(s->constraint);
+	s->constraint = NULL;
+}
+
+/* The constraint of `map`, instead of the one that is there. */
+static int read_constraint(const struct val *map, struct settings *s, bool looks, struct err *e)
+{
+	const struct grammar *g;
+	struct constraint *c;
+	bool given;
+	int rc = constraint_read(map, &c, &given, e);
+
+	if (rc == 0 && c && looks)
+		rc = constraint_grammar(c, &g, e);
+	if (rc < 0) {
+		constraint_drop(c);
+		return rc;
+	}
+	if (given) {
+		constraint_drop(s->constraint);
+		s->constraint = c;
+	}
+	return 0;
+}
+
+static int read_map(const struct val *map, struct settings *s, bool *seeded, bool looks, struct err *e)
 {
 	struct settings fresh = *s;
 	bool drafted = !fresh.undrafted;
 	int64_t seed = -1;
+	int rc;
 
 	if (map && val_type(map) != VAL_MAP)
 		return err_set(e, SINK_EINVAL, "\"sampling\" must be a map.");
 	if (read_numbers(map, &fresh, e) < 0 || read_stops(map, &fresh, e) < 0 ||
 	    msg_bool_or(map, "logprobs", &fresh.logprobs, e) < 0 || msg_bool_or(map, "speculation", &drafted, e) < 0 ||
+	    msg_bool_or(map, "no_thinking", &fresh.unthinking, e) < 0 ||
 	    msg_int_or(map, "seed", 0, SEED_MOST, &seed, e) < 0)
 		return SINK_EINVAL;
 	if (seed >= 0)
@@ -85,13 +121,26 @@ int settings_read(const struct val *map, struct settings *s, bool *seeded, struc
 	fresh.undrafted = !drafted;
 	if (sampling_check(&fresh.how, e) < 0)
 		return SINK_EINVAL;
+	rc = read_constraint(map, &fresh, looks, e);
+	if (rc < 0)
+		return rc;
 	if (seeded)
 		*seeded = seed >= 0;
 	*s = fresh;
 	return 0;
 }
 
-void settings_write(const struct settings *s, struct out *o, const char *key)
+int settings_read(const struct val *map, struct settings *s, bool *seeded, struct err *e)
+{
+	return read_map(map, s, seeded, true, e);
+}
+
+int settings_restore(const struct val *map, struct settings *s, struct err *e)
+{
+	return read_map(map, s, NULL, false, e);
+}
+
+void settings_write(const struct settings *s, struct out *o, const char *key, bool whole)
 {
 	out_map(o, key);
 	for (size_t i = 0; i < FLOATS; i++)
@@ -101,10 +150,13 @@ void settings_write(const struct settings *s, struct out *o, const char *key)
 	out_int(o, "seed", (int64_t)s->how.seed);
 	out_bool(o, "logprobs", s->logprobs);
 	out_bool(o, "speculation", !s->undrafted);
+	out_bool(o, "no_thinking", s->unthinking);
 	out_array(o, "stop");
 	for (size_t i = 0; i < s->stops; i++)
 		out_strn(o, NULL, s->stop[i].text, s->stop[i].len);
 	out_end(o);
+	if (whole)
+		constraint_write(s->constraint, o);
 	out_end(o);
 }
 

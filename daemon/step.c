@@ -6,6 +6,7 @@
 #include "step.h"
 
 #include <assert.h>
+#include <string.h>
 
 #include "keep.h"
 #include "log.h"
@@ -31,15 +32,41 @@ static int64_t drafts_most(const struct core *c, const struct conversation *v)
 		return 0;
 	most = smaller(most, v->runner.room - 1);
 	most = smaller(most, c->conf.log_tokens - (int64_t)v->log.count - 1);
-	if (w->answer.settings.max_tokens)
-		most = smaller(most, w->answer.settings.max_tokens - w->generated - 1);
+	if (w->answer.settings.max_tokens || w->answer.guide)
+		most = smaller(most, answer_left(&w->answer, w->generated) - 1);
 	return most;
+}
+
+/*
+ * Where the answer must go on with certain bytes, its tokens are likely those in which these are written. Returns how
+ * many there are.
+ */
+static size_t propose_forced(const struct core *c, struct conversation *v, size_t most, int32_t *out)
+{
+	struct guide *guide = v->work.answer.guide;
+	struct tokens t = { 0 };
+	char bytes[8 * DRAFT_MOST];
+	size_t count;
+
+	if (!guide)
+		return 0;
+	guide_look(guide);
+	count = guide_forced(guide, bytes, sizeof(bytes));
+	if (vocab_encode(model_vocab(c->model), bytes, count, false, &t, NULL) < 0)
+		t.count = 0; /* the answer goes on without them */
+	count = smaller((int64_t)t.count, (int64_t)most);
+	if (count) {
+		memcpy(out, t.id, count * sizeof(*out));
+		v->work.match = (struct draft_match){ .certain = true };
+	}
+	tokens_release(&t);
+	return count;
 }
 
 /* Tokens that may follow stand in the log's memory behind its end, and are none of the text before they are picked. */
 static void propose(struct core *c, struct conversation *v)
 {
-	const int64_t most = drafts_most(c, v);
+	int64_t most = drafts_most(c, v);
 	struct work *w = &v->work;
 	struct runner *r = &v->runner;
 	int32_t *out;
@@ -52,7 +79,10 @@ static void propose(struct core *c, struct conversation *v)
 	if (most < 1 || (!w->draft && draft_new(&w->draft, NULL) < 0) || tokens_reserve(&v->log, DRAFT_MOST, NULL) < 0)
 		return;
 	out = v->log.id + v->log.count;
-	r->drafts = draft_propose(w->draft, v->log.id, v->log.count, (size_t)most, out, &w->match);
+	most = smaller(most, DRAFT_MOST);
+	r->drafts = propose_forced(c, v, (size_t)most, out);
+	if (!r->drafts)
+		r->drafts = draft_propose(w->draft, v->log.id, v->log.count, (size_t)most, out, &w->match);
 	r->drafts = answer_foresees(&w->answer, model_vocab(c->model), out, r->drafts);
 	for (size_t i = 0; i < r->drafts; i++)
 		r->chance[i] = draft_chance(&v->odds, &w->match, i);
@@ -69,6 +99,10 @@ static bool prepare(struct core *c, struct conversation *v)
 	struct err e;
 
 	if (!v->kv && retention_cache(&v->keeps, c->model, (size_t)c->conf.batch, &v->kv, &e) < 0) {
+		talk_fail(c, v, &e);
+		return false;
+	}
+	if (answer_prepare(&v->work.answer, &e) < 0) {
 		talk_fail(c, v, &e);
 		return false;
 	}
@@ -134,7 +168,8 @@ static void fill(struct core *c, struct conversation *v, struct slice *slice, st
 {
 	const size_t drafts = v->runner.streams ? v->runner.take - 1 : 0;
 	const int64_t begin = kv_aim(v->kv, (int64_t)v->log.count), end = begin + (int64_t)(v->runner.take - drafts);
-	const struct settings *s = &v->work.answer.settings;
+	const struct answer *a = &v->work.answer;
+	const struct settings *s = &a->settings;
 	bool picks = v->work.answers && end == (int64_t)v->log.count;
 
 	serve(c, v);
@@ -150,7 +185,11 @@ static void fill(struct core *c, struct conversation *v, struct slice *slice, st
 			     .how = s->how,
 			     .position = end,
 			     .drafts = drafts,
-			     .explains = s->logprobs };
+			     .guide = a->guide,
+			     .left = answer_left(a, v->work.generated),
+			     .explains = s->logprobs || s->top_logprobs,
+			     .likeliest = (size_t)s->top_logprobs,
+			     .explained = a->explained };
 	if (!picks)
 		return;
 	n->recents = end < s->how.penalty_last ? (size_t)end : (size_t)s->how.penalty_last;
@@ -189,7 +228,7 @@ void step_begin(struct core *c)
 
 static void count_drafts(struct core *c, struct conversation *v, const struct entry *n)
 {
-	const size_t right = n->picked - 1;
+	const size_t right = n->picked ? n->picked - 1 : 0;
 
 	c->drafted += (int64_t)n->drafts;
 	c->accepted += (int64_t)right;
@@ -199,7 +238,10 @@ static void count_drafts(struct core *c, struct conversation *v, const struct en
 /* Each token that was picked, as if it had been a step of its own: what is told of the cache is as it was then. */
 static void carry_out(struct core *c, struct conversation *v, const struct slice *s, const struct entry *n)
 {
-	c->tokens_read += v->state == STATE_ANSWERING ? 0 : (int64_t)s->count;
+	if (v->state != STATE_ANSWERING) {
+		c->pulse.read += (int64_t)s->count;
+		v->pulse.read += (int64_t)s->count;
+	}
 	if (n->picks && v->runner.drafts)
 		count_drafts(c, v, n);
 	for (size_t i = 0; i == 0 || (i < n->picked && v->state == STATE_ANSWERING); i++) {
@@ -207,10 +249,14 @@ static void carry_out(struct core *c, struct conversation *v, const struct slice
 		if (i + 1 < n->picked)
 			kv_info_at(v->kv, n->position + (int64_t)i, &v->seen);
 		talk_read(c, v);
-		if (n->picks && v->state == STATE_ANSWERING)
-			talk_token(c, v, n->token[i], n->logprob[i]);
+		if (i < n->picked && v->state == STATE_ANSWERING)
+			talk_token(
+				c, v,
+				&(struct drawn){ n->token[i], n->logprob[i], n->explained ? &n->explained[i] : NULL });
 	}
 	kv_info(v->kv, &v->seen);
+	if (n->rc < 0)
+		talk_fail(c, v, &n->err);
 	if (v->seen.tokens > (int64_t)v->log.count) /* it failed among them */
 		talk_trim(v, (int64_t)v->log.count);
 }

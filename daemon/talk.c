@@ -15,8 +15,30 @@
 
 enum { EVICTED_TOLD = 256, PREFILL_EVERY_MS = 100 };
 
+/* Whether the model can do without thoughts, if it is to. */
+static int check_thinking(const struct core *core, const struct settings *s, struct err *e)
+{
+	if (!s->unthinking || turns_think(model_turns(core->model)))
+		return 0;
+	return err_set(e, SINK_EINVAL, "The model's chat template has no way to leave thinking out (no_thinking).");
+}
+
+int talk_check(const struct core *core, const struct settings *s, struct err *e)
+{
+	struct answer a;
+	int rc = check_thinking(core, s, e);
+
+	if (rc < 0)
+		return rc;
+	answer_init(&a, s);
+	rc = answer_guide(&a, model_trie(core->model), e);
+	answer_release(&a);
+	return rc;
+}
+
 int talk_begin(struct core *core, struct conversation *c, bool answers, const struct settings *s, struct err *e)
 {
+	struct answer answer;
 	int rc = keep_check(core, c, e);
 
 	if (rc == 0)
@@ -26,11 +48,19 @@ int talk_begin(struct core *core, struct conversation *c, bool answers, const st
 	if (!conversation_can(c, HAPPENS_PROMPT))
 		return err_set(e, SINK_EBUSY, "The conversation \"%s\" is %s; stop it or wait.", c->name,
 			       state_name(c->state));
+	rc = answers ? check_thinking(core, s, e) : 0;
+	if (rc < 0)
+		return rc;
+	answer_init(&answer, s);
+	rc = answers ? answer_guide(&answer, model_trie(core->model), e) : 0;
+	if (rc < 0) {
+		answer_release(&answer);
+		return rc;
+	}
 	conversation_happens(c, HAPPENS_PROMPT);
 	conversation_touch(&core->table, c);
 	answer_release(&c->work.answer);
-	c->work = (struct work){ .answers = answers, .prompt = -1, .asked = clock_ms() };
-	answer_init(&c->work.answer, s);
+	c->work = (struct work){ .answers = answers, .prompt = -1, .asked = clock_ms(), .answer = answer };
 	c->work.begin = c->work.cut = c->seen.tokens;
 	c->work.message = (int64_t)c->messages;
 	c->work.evicted = c->seen.evicted;
@@ -60,6 +90,22 @@ static void begin_replay(struct conversation *c, int64_t to)
 	c->work.replay_to = c->left.tokens && c->left.tokens < to ? c->left.tokens : to;
 }
 
+/*
+ * Where turns are plain text no token ends one, and a model that was not trained for turns writes the user's too: what
+ * the next one begins with is one more stop string, and kept with the others.
+ */
+static void end_at_next_turn(const struct core *core, struct settings *s)
+{
+	const char *next = turns_next(model_turns(core->model));
+	const size_t len = next ? strlen(next) : 0;
+
+	if (!next || s->constraint || s->stops == STOP_MAX)
+		return;
+	s->stop[s->stops].len = len;
+	memcpy(s->stop[s->stops].text, next, len + 1);
+	s->stops++;
+}
+
 int talk_queue(struct core *core, struct conversation *c, int64_t prompt, int64_t cut, int64_t open, struct err *e)
 {
 	struct work *w = &c->work;
@@ -71,6 +117,8 @@ int talk_queue(struct core *core, struct conversation *c, int64_t prompt, int64_
 		w->message = (int64_t)c->messages - 1;
 		c->message[w->message].first_token = open;
 		c->message[w->message].raw = open == (int64_t)c->log.count;
+		if (!c->message[w->message].raw)
+			end_at_next_turn(core, &w->answer.settings);
 	}
 	w->prompt = prompt;
 	w->cut = cut;
@@ -122,7 +170,7 @@ static void publish(struct core *core, struct conversation *c, const struct text
 		return;
 	if (text->len && text_add(&c->message[c->work.message].text, text->at, text->len, &e) < 0)
 		log_error("\"%s\": %s", c->name, e.text);
-	event_text(core->events, c, text);
+	event_text(core->events, c, text, model_vocab(core->model));
 	answer_sent(a);
 }
 
@@ -184,6 +232,15 @@ static void tell_replay(struct core *core, struct conversation *c, double now)
 	}
 }
 
+/* Whether the answer begins a text, in a turn of its own or behind a mark, or goes on with one. */
+static bool is_front(const struct core *core, const struct conversation *c)
+{
+	const int64_t open = c->work.open;
+
+	return !c->message[c->work.message].raw || open == 0 ||
+	       vocab_is_mark(model_vocab(core->model), c->log.id[open - 1]);
+}
+
 void talk_read(struct core *core, struct conversation *c)
 {
 	struct work *w = &c->work;
@@ -212,6 +269,7 @@ void talk_read(struct core *core, struct conversation *c)
 	c->turn_open = true;
 	w->read = now;
 	w->open = (int64_t)c->log.count;
+	w->answer.front = is_front(core, c);
 	event_answer(core->events, c);
 }
 
@@ -224,11 +282,16 @@ static int say_again(struct core *core, struct conversation *c, struct err *e)
 	int rc = 0;
 
 	text_release(&m->text);
+	a->front = is_front(core, c);
 	for (size_t i = (size_t)c->work.open; i < c->log.count && rc == 0; i++) {
-		const struct gguf_str piece = vocab_piece(model_vocab(core->model), c->log.id[i], false);
+		const struct gguf_str piece = answer_piece(a, model_vocab(core->model), c->log.id[i]);
+		const struct drawn d = { .id = c->log.id[i] };
 		struct text out = { 0 };
 
-		rc = answer_take(a, c->log.id[i], 0, piece.at, piece.len, &out, &stopped, e);
+		if (a->guide)
+			rc = guide_take(a->guide, c->log.id[i], e);
+		if (rc == 0)
+			rc = answer_take(a, &d, piece.at, piece.len, &out, &stopped, e);
 		if (rc == 0 && out.len)
 			rc = text_add(&m->text, out.at, out.len, e);
 		if (out.len || (a->tokens && !a->held.len))
@@ -249,14 +312,15 @@ void talk_resume(struct core *core, struct conversation *c)
 	w->asked = clock_ms();
 	if (c->seen.tokens > last) /* the last one is read again, for what follows from it */
 		talk_trim(c, last);
-	if (answering && say_again(core, c, &e) < 0) {
+	if ((w->answers && answer_guide(&w->answer, model_trie(core->model), &e) < 0) ||
+	    (answering && say_again(core, c, &e) < 0)) {
 		talk_fail(core, c, &e);
 		return;
 	}
 	if (answering) {
 		w->served = w->told = w->read = w->asked;
 	} else {
-		c->state = STATE_QUEUED;
+		conversation_set_state(c, STATE_QUEUED);
 		w->begin = c->seen.tokens;
 		w->total = conversation_waiting(c);
 	}
@@ -265,19 +329,34 @@ void talk_resume(struct core *core, struct conversation *c)
 	log_info("\"%s\" goes on with its %s.", c->name, answering ? "answer" : "reading");
 }
 
-void talk_token(struct core *core, struct conversation *c, int32_t id, double logprob)
+/* Under a constraint an answer ends where nothing may follow, and it is led to be complete at its last token. */
+static void end_guided(struct core *core, struct conversation *c)
+{
+	const struct answer *a = &c->work.answer;
+	struct err e;
+
+	if (guide_is_closed(a->guide) || (guide_is_complete(a->guide) && answer_left(a, c->work.generated) <= 0)) {
+		finish(core, c, "end");
+	} else if (answer_left(a, c->work.generated) <= 0) {
+		err_set(&e, SINK_EINVAL, "The answer could not be completed within its tokens.");
+		talk_fail(core, c, &e);
+	}
+}
+
+void talk_token(struct core *core, struct conversation *c, const struct drawn *d)
 {
 	const struct vocab *v = model_vocab(core->model);
-	const struct gguf_str piece = vocab_piece(v, id, false);
 	struct work *w = &c->work;
 	struct text out = { 0 };
+	struct gguf_str piece;
 	struct err e;
 	bool stopped = false;
 
-	core->tokens_written++;
+	core->pulse.written++;
+	c->pulse.written++;
 	if (w->first <= 0)
 		w->first = clock_ms();
-	if (talk_append(core, c, &id, 1, &e) < 0) {
+	if (talk_append(core, c, &d->id, 1, &e) < 0) {
 		talk_fail(core, c, &e);
 		return;
 	}
@@ -286,12 +365,17 @@ void talk_token(struct core *core, struct conversation *c, int32_t id, double lo
 		return;
 	}
 	tell_evicted(core, c, EVICTED_TOLD);
-	if (vocab_is_end(v, id)) {
+	if (vocab_is_end(v, d->id)) {
 		finish(core, c, "end");
 		return;
 	}
 	w->generated++;
-	if (answer_take(&w->answer, id, logprob, piece.at, piece.len, &out, &stopped, &e) < 0) {
+	if (w->answer.guide && guide_take(w->answer.guide, d->id, &e) < 0) {
+		talk_fail(core, c, &e);
+		return;
+	}
+	piece = answer_piece(&w->answer, v, d->id);
+	if (answer_take(&w->answer, d, piece.at, piece.len, &out, &stopped, &e) < 0) {
 		text_release(&out);
 		talk_fail(core, c, &e);
 		return;
@@ -300,6 +384,8 @@ void talk_token(struct core *core, struct conversation *c, int32_t id, double lo
 	text_release(&out);
 	if (stopped)
 		finish(core, c, "stop");
+	else if (w->answer.guide)
+		end_guided(core, c);
 	else if (w->answer.settings.max_tokens && w->generated >= w->answer.settings.max_tokens)
 		finish(core, c, "length");
 }

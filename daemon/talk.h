@@ -25,6 +25,9 @@ int talk_queue(struct core *core, struct conversation *c, int64_t prompt, int64_
  */
 void talk_resume(struct core *core, struct conversation *c);
 
+/* Whether an answer under these settings could begin: what its constraint asks for is possible. SINK_EINVAL. */
+int talk_check(const struct core *core, const struct settings *s, struct err *e);
+
 /* Takes talk_begin() back: nothing came of it. */
 void talk_abandon(struct core *core, struct conversation *c);
 
@@ -35,7 +38,7 @@ int talk_append(struct core *core, struct conversation *c, const int32_t *id, si
 void talk_read(struct core *core, struct conversation *c);
 
 /* One token of the answer. */
-void talk_token(struct core *core, struct conversation *c, int32_t id, double logprob);
+void talk_token(struct core *core, struct conversation *c, const struct drawn *d);
 
 /* Ends what it does, by the verb `stop`. */
 void talk_stop(struct core *core, struct conversation *c);

@@ -53,15 +53,24 @@ const struct tokens *tier_marks(const struct model *m, const struct conversation
 				    : model_marks((struct model *)m, policy_marking(&v->keeps.policy));
 }
 
+/* What a cache's file says behind the policy when its keys were rotated for more rows than the model began with. */
+static const char far[] = " far";
+_Static_assert(POLICY_TEXT > 43 + sizeof(far), "the longest policy leaves room for it");
+
 void tier_identity(const struct core *c, const struct conversation *v, struct ring_identity *ret)
 {
 	const struct tokens *marks = tier_marks(c->model, v);
+	const struct kv_options o = {
+		.policy = v->keeps.policy, .step = (size_t)c->conf.batch, .mark = marks->id, .marks = marks->count
+	};
 
 	memset(ret, 0, sizeof(*ret));
 	ret->owner = (struct kv_owner){ keep_id(c), (uint64_t)v->kept.id };
 	ret->fingerprint = c->fingerprint;
 	ret->shape = *arena_shape(model_arena(c->model));
 	policy_format(&v->keeps.policy, ret->policy, sizeof(ret->policy));
+	if (v->kv ? kv_is_far(v->kv) : kv_would_be_far(model_arena(c->model), &o))
+		memcpy(ret->policy + strlen(ret->policy), far, sizeof(far));
 	ret->marks = marks->count ? kv_text(0, marks->id, marks->count) : 0;
 }
 

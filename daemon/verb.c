@@ -87,6 +87,22 @@ static const struct verb *verb_named(const char *name, size_t len)
 
 /* The daemon itself. */
 
+/* What a client that writes raw text must know of the vocabulary. */
+static void write_marks(const struct vocab *v, struct out *o)
+{
+	int32_t fim[VOCAB_FIM];
+
+	if (vocab_adds_bos(v))
+		out_int(o, "bos", vocab_bos(v));
+	if (!vocab_fim(v, fim))
+		return;
+	out_map(o, "fim");
+	out_int(o, "prefix", fim[VOCAB_FIM_PREFIX]);
+	out_int(o, "suffix", fim[VOCAB_FIM_SUFFIX]);
+	out_int(o, "middle", fim[VOCAB_FIM_MIDDLE]);
+	out_end(o);
+}
+
 static void write_model(const struct core *c, struct out *o)
 {
 	const struct model_info *m = model_info(c->model);
@@ -106,6 +122,9 @@ static void write_model(const struct core *c, struct out *o)
 	out_int(o, "parameters", (int64_t)m->parameters);
 	out_int(o, "layers", m->layers);
 	out_int(o, "token_bytes", (int64_t)m->token_bytes);
+	out_str(o, "policy", core_policy(c));
+	out_str(o, "policy_from", usual_source(&c->usual, &c->conf));
+	write_marks(model_vocab(c->model), o);
 	out_end(o);
 }
 
@@ -132,20 +151,6 @@ static int hello_again(struct core *c, struct request *r, struct err *e)
 	out_end(o);
 	core_reply(c, r);
 	return 0;
-}
-
-/* Pages of this process in memory, as the system counts them. */
-static int64_t resident_bytes(void)
-{
-	long pages = 0;
-	FILE *from = fopen("/proc/self/statm", "re");
-
-	if (!from)
-		return 0;
-	if (fscanf(from, "%*s %ld", &pages) != 1)
-		pages = 0;
-	fclose(from);
-	return (int64_t)pages * sysconf(_SC_PAGESIZE);
 }
 
 static void write_steps(const struct core *c, struct out *o)
@@ -202,9 +207,9 @@ static int status(struct core *c, struct request *r, struct err *e)
 	out_int(o, "pages", (int64_t)arena_pages(a));
 	out_int(o, "pages_free", (int64_t)c->pages_free);
 	out_int(o, "page_bytes", (int64_t)arena_page_bytes(a));
-	out_int(o, "resident_bytes", resident_bytes());
-	out_int(o, "tokens_read", c->tokens_read);
-	out_int(o, "tokens_written", c->tokens_written);
+	out_int(o, "resident_bytes", core_resident_bytes());
+	out_int(o, "tokens_read", c->pulse.read);
+	out_int(o, "tokens_written", c->pulse.written);
 	out_int(o, "drafted", c->drafted);
 	out_int(o, "accepted", c->accepted);
 	write_steps(c, o);
@@ -224,6 +229,8 @@ static int models(struct core *c, struct request *r, struct err *e)
 	out_str(o, "name", model_info(c->model)->name);
 	out_str(o, "path", model_info(c->model)->path);
 	out_bool(o, "loaded", true);
+	out_str(o, "policy", core_policy(c));
+	out_str(o, "policy_from", usual_source(&c->usual, &c->conf));
 	out_end(o);
 	out_end(o);
 	core_reply(c, r);

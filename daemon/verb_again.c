@@ -104,7 +104,7 @@ static int open_answer(struct core *c, struct request *r, struct conversation *v
 		return rc;
 	if (v->turn_open && v->log.count)
 		encode_add(n, PIECE_CLOSE)->last = v->log.id[v->log.count - 1];
-	encode_add(n, PIECE_OPEN);
+	encode_add(n, PIECE_OPEN)->unthinking = s->unthinking;
 	n->request = r;
 	n->conversation = v;
 	n->answers = true;
@@ -120,31 +120,51 @@ static int open_answer(struct core *c, struct request *r, struct conversation *v
 	return rc;
 }
 
+/* The conversation's own settings with those of the request, which are the caller's. */
+static int read_settings(const struct core *c, const struct request *r, const struct conversation *v,
+			 struct settings *s, bool *seeded, struct err *e)
+{
+	int rc;
+
+	settings_copy(s, &v->settings);
+	if ((rc = settings_read(val_get(r->root, "sampling"), s, seeded, e)) == 0 && (rc = check_idle(v, e)) == 0 &&
+	    (rc = talk_check(c, s, e)) == 0)
+		return 0;
+	settings_release(s);
+	return rc;
+}
+
+/* What was there of an answer is dropped. */
+static int again(struct core *c, struct request *r, struct conversation *v, const struct settings *s, struct err *e)
+{
+	const int64_t seq = stream_next(v->stream);
+	const char *by;
+	bool raw = false;
+
+	if (!v->messages)
+		return err_set(e, SINK_EINVAL, "The conversation \"%s\" has no answer to make anew.", v->name);
+	if (v->message[v->messages - 1].role == ROLE_ASSISTANT) {
+		raw = v->message[v->messages - 1].raw;
+		talk_rewind(c, v, v->messages - 1, &by);
+	}
+	return raw ? go_on(c, r, v, s, seq, e) : open_answer(c, r, v, s, seq, e);
+}
+
 int verb_regenerate(struct core *c, struct request *r, struct err *e)
 {
 	struct conversation *v;
 	struct settings s;
 	struct follow f;
-	const char *by;
-	bool seeded, raw = false;
-	int64_t seq;
+	bool seeded;
 	int rc = verb_conversation(c, r, &v, e);
 
-	if (rc < 0 || (rc = verb_follow(r, &f, e)) < 0)
+	if (rc < 0 || (rc = verb_follow(r, &f, e)) < 0 || (rc = read_settings(c, r, v, &s, &seeded, e)) < 0)
 		return rc;
-	s = v->settings;
-	if ((rc = settings_read(val_get(r->root, "sampling"), &s, &seeded, e)) < 0 || (rc = check_idle(v, e)) < 0)
-		return rc;
-	if (!v->messages)
-		return err_set(e, SINK_EINVAL, "The conversation \"%s\" has no answer to make anew.", v->name);
 	if (!seeded) /* the same numbers would give the same words */
 		s.how.seed = settings_random_seed();
-	seq = stream_next(v->stream);
-	if (v->message[v->messages - 1].role == ROLE_ASSISTANT) {
-		raw = v->message[v->messages - 1].raw;
-		talk_rewind(c, v, v->messages - 1, &by);
-	}
-	return raw ? go_on(c, r, v, &s, seq, e) : open_answer(c, r, v, &s, seq, e);
+	rc = again(c, r, v, &s, e);
+	settings_release(&s);
+	return rc;
 }
 
 int verb_generate(struct core *c, struct request *r, struct err *e)
@@ -154,12 +174,11 @@ int verb_generate(struct core *c, struct request *r, struct err *e)
 	struct follow f;
 	int rc = verb_conversation(c, r, &v, e);
 
-	if (rc < 0 || (rc = verb_follow(r, &f, e)) < 0)
+	if (rc < 0 || (rc = verb_follow(r, &f, e)) < 0 || (rc = read_settings(c, r, v, &s, NULL, e)) < 0)
 		return rc;
-	s = v->settings;
-	if ((rc = settings_read(val_get(r->root, "sampling"), &s, NULL, e)) < 0 || (rc = check_idle(v, e)) < 0)
-		return rc;
-	return go_on(c, r, v, &s, stream_next(v->stream), e);
+	rc = go_on(c, r, v, &s, stream_next(v->stream), e);
+	settings_release(&s);
+	return rc;
 }
 
 int verb_stop(struct core *c, struct request *r, struct err *e)
@@ -269,7 +288,7 @@ static int copy(struct core *c, struct conversation *from, struct conversation *
 	if (rc < 0)
 		return rc;
 	to->model = from->model;
-	to->settings = from->settings;
+	settings_copy(&to->settings, &from->settings);
 	to->pin_system = from->pin_system;
 	to->begun = from->begun && tokens > 0;
 	to->turn_open = all && from->turn_open;

@@ -34,10 +34,15 @@ static int read_birth(struct core *c, const struct request *r, struct birth *b, 
 		return rc;
 	if (!seeded)
 		b->settings.how.seed = settings_random_seed();
-	rc = named ? verb_read_ids(c, r, "marks", RETENTION_MARKS, &marks, e) : 0;
+	rc = talk_check(c, &b->settings, e);
+	if (rc == 0 && named)
+		rc = verb_read_ids(c, r, "marks", RETENTION_MARKS, &marks, e);
 	if (rc == 0)
-		rc = retention_choose(&c->conf, c->model, policy, named ? &marks : NULL, &b->keeps, e);
+		rc = retention_choose(&c->conf, c->model, policy ? policy : core_policy(c), named ? &marks : NULL,
+				      &b->keeps, e);
 	tokens_release(&marks);
+	if (rc < 0)
+		settings_release(&b->settings);
 	return rc;
 }
 
@@ -58,6 +63,7 @@ int verb_make(struct core *c, const struct request *r, const char *name, size_t 
 		rc = conversation_new(&c->table, name, len, (size_t)c->conf.log_bytes, &v, e);
 	if (rc < 0) {
 		retention_release(&b.keeps);
+		settings_release(&b.settings);
 		return rc;
 	}
 	v->keeps = b.keeps;
@@ -310,11 +316,15 @@ static void add_said(struct core *c, const struct conversation *v, struct reques
 		p->last = v->log.id[v->log.count - 1];
 	}
 	p = encode_add(n, PIECE_MESSAGE);
+	if (!v->messages)
+		p->place = TURN_FIRST;
+	else if (v->message[v->messages - 1].role == ROLE_SYSTEM)
+		p->place = TURN_BEHIND_SYSTEM;
 	p->role = s->role;
 	p->text = s->text;
 	p->len = s->len;
 	if (s->answer)
-		encode_add(n, PIECE_OPEN);
+		encode_add(n, PIECE_OPEN)->unthinking = v->work.answer.settings.unthinking;
 	n->answers = s->answer;
 	n->request = r;
 }
@@ -361,11 +371,12 @@ int verb_say(struct core *c, struct request *r, struct err *e)
 	}
 	if (rc < 0)
 		return rc;
-	settings = v->settings;
+	settings_copy(&settings, &v->settings);
 	s.create = made; /* from here on: whether its fields apply */
 	rc = made ? 0 : settings_read(val_get(r->root, "sampling"), &settings, NULL, e);
 	if (rc == 0)
 		rc = begin_say(c, r, v, &s, &settings, e);
+	settings_release(&settings);
 	if (rc < 0 && made)
 		conversation_remove(&c->table, v);
 	return rc;

@@ -156,11 +156,15 @@ int verb_detokenize(struct core *c, struct request *r, struct err *e)
 {
 	struct text bytes = { 0 }, text = { 0 };
 	struct tokens t = { 0 };
+	bool goes_on = false, front;
 	struct out *o;
 	int rc = verb_read_ids(c, r, "tokens", DETOKENIZE_TOKENS, &t, e);
 
+	if (rc == 0)
+		rc = msg_bool_or(r->root, "continues", &goes_on, e);
+	front = !goes_on;
 	for (size_t i = 0; i < t.count && rc == 0; i++) {
-		struct gguf_str s = vocab_piece(model_vocab(c->model), t.id[i], true);
+		struct gguf_str s = vocab_next_piece(model_vocab(c->model), t.id[i], true, &front);
 
 		rc = text_add(&bytes, s.at, s.len, e);
 		if (rc == 0 && bytes.len > (size_t)c->conf.message_bytes)

@@ -52,6 +52,7 @@ struct arena {
 	struct page_shape shape;
 	struct mirror *mirror;
 	size_t page_bytes, pages;
+	int64_t original;
 	char *host; /* the map, and in it the first page */
 	char *base;
 	size_t head, mapped;
@@ -92,6 +93,7 @@ static int arena_alloc(const struct backend *b, struct device *d, const struct p
 	a->b = b;
 	a->d = d;
 	a->shape = *shape;
+	a->original = INT64_MAX;
 	a->page_bytes = page_bytes(shape);
 	a->pages = bytes / a->page_bytes;
 	if (a->pages >= UINT32_MAX)
@@ -250,6 +252,16 @@ struct arena_files arena_files(const struct arena *a)
 const struct page_shape *arena_shape(const struct arena *a)
 {
 	return &a->shape;
+}
+
+void arena_turn(struct arena *a, int64_t original)
+{
+	a->original = original;
+}
+
+int64_t arena_original(const struct arena *a)
+{
+	return a->original;
 }
 
 struct mirror *arena_mirror(const struct arena *a)

@@ -44,6 +44,12 @@ int arena_open(const struct backend *b, struct device *d, const struct page_shap
 /* Its files; -1 for one of arena_new(). For handing over, not to be closed. */
 struct arena_files arena_files(const struct arena *a);
 const struct page_shape *arena_shape(const struct arena *a);
+/*
+ * The rows that a cache may have for the first set of the model's frequencies to be right (arch.h); before any cache is
+ * made. Without it there is one set.
+ */
+void arena_turn(struct arena *a, int64_t original);
+int64_t arena_original(const struct arena *a); /* INT64_MAX: there is one set */
 /* What the host has of its pages (mirror.h); NULL where they lie at the host. */
 struct mirror *arena_mirror(const struct arena *a);
 

@@ -1,12 +1,12 @@
 /*
- * Byte-pair encoding with a heap. The ids of a piece are a doubly linked list in an array; the heap holds a candidate
- * for each pair of neighbours that has a merge, as one number: rank above, place of the left one below, so that the
- * least number is the next merge of the definition. A candidate is not taken back when a neighbour changes; it is
- * checked when it comes up: the pair that stands at its place must still be the one of its rank.
+ * Byte-pair encoding with a heap. The parts of a piece are a doubly linked list in an array; the heap holds a candidate
+ * for each pair of neighbours that may be joined, as one number: rank above, place of the left one below, so that the
+ * least number is the next join of the definition. A candidate is not taken back when a neighbour changes; it is
+ * checked when it comes up: the pair that stands at its place must still have its rank. (Another pair of that rank at
+ * that place is as good: it is one that the definition joins now.)
  */
 #include "bpe.h"
 
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,7 +22,7 @@ struct bpe {
 };
 
 struct node {
-	int32_t id; /* -1: joined to the one before */
+	struct bpe_part part;
 	uint32_t before, after;
 };
 
@@ -115,32 +115,50 @@ static uint64_t pop(struct heap *h)
 	return least;
 }
 
-/* Makes a candidate of the node at `left` and the next one. */
-static void propose(const struct bpe *b, const struct node *node, uint32_t left, struct heap *h)
+bool bpe_merges(const void *arg, const struct bpe_part *left, const struct bpe_part *right, uint32_t *rank,
+		int32_t *joined)
 {
-	uint32_t rank;
+	const struct bpe *b = arg;
+	uint32_t found = *find(b, left->id, right->id);
 
-	if (left == NOWHERE || node[left].after == NOWHERE)
-		return;
-	rank = *find(b, node[left].id, node[node[left].after].id);
-	if (rank)
-		push(h, (uint64_t)(rank - 1) << 32 | left);
+	if (!found)
+		return false;
+	*rank = found - 1;
+	*joined = b->merge[found - 1].joined;
+	return true;
 }
 
-static void join(const struct bpe *b, struct node *node, uint64_t candidate, struct heap *h)
+/* Whether the node at `left` and the next one may be joined, and how. */
+static bool joins(const struct bpe_rule *rule, const struct node *node, uint32_t left, uint32_t *rank, int32_t *joined)
 {
-	const struct merge *m = &b->merge[candidate >> 32];
-	uint32_t left = (uint32_t)candidate, right = node[left].after;
+	return left != NOWHERE && node[left].after != NOWHERE &&
+	       rule->joins(rule->arg, &node[left].part, &node[node[left].after].part, rank, joined);
+}
 
-	if (node[left].id != m->left || right == NOWHERE || node[right].id != m->right)
+static void propose(const struct bpe_rule *rule, const struct node *node, uint32_t left, struct heap *h)
+{
+	uint32_t rank;
+	int32_t joined;
+
+	if (joins(rule, node, left, &rank, &joined))
+		push(h, (uint64_t)rank << 32 | left);
+}
+
+static void join(const struct bpe_rule *rule, struct node *node, uint64_t candidate, struct heap *h)
+{
+	uint32_t left = (uint32_t)candidate, right = node[left].after, rank;
+	int32_t joined;
+
+	if (node[left].part.at == NOWHERE || !joins(rule, node, left, &rank, &joined) || rank != candidate >> 32)
 		return;
-	node[left].id = m->joined;
+	node[left].part.id = joined;
+	node[left].part.end = node[right].part.end;
 	node[left].after = node[right].after;
-	node[right].id = -1;
+	node[right].part.at = NOWHERE; /* it is no more */
 	if (node[right].after != NOWHERE)
 		node[node[right].after].before = left;
-	propose(b, node, node[left].before, h);
-	propose(b, node, left, h);
+	propose(rule, node, node[left].before, h);
+	propose(rule, node, left, h);
 }
 
 /* Room for the nodes and the heap: a candidate for each pair at the start, and two for each of the joins. */
@@ -167,7 +185,7 @@ void bpe_release(struct bpe_scratch *s)
 	*s = (struct bpe_scratch){ 0 };
 }
 
-int64_t bpe_join(const struct bpe *b, int32_t *id, size_t count, struct bpe_scratch *s, struct err *e)
+int64_t bpe_join(const struct bpe_rule *rule, struct bpe_part *part, size_t count, struct bpe_scratch *s, struct err *e)
 {
 	struct node *node;
 	struct heap h;
@@ -176,14 +194,14 @@ int64_t bpe_join(const struct bpe *b, int32_t *id, size_t count, struct bpe_scra
 	if (count < 2)
 		return (int64_t)count;
 	if (count >= NOWHERE || !reserve(s, count, &node, &h))
-		return err_set(e, SINK_ENOMEM, "There is no memory to tokenize a run of %zu bytes.", count);
+		return err_set(e, SINK_ENOMEM, "There is no memory to tokenize a run of %zu characters.", count);
 	for (uint32_t i = 0; i < count; i++)
-		node[i] = (struct node){ id[i], i ? i - 1 : NOWHERE, i + 1 < count ? i + 1 : NOWHERE };
+		node[i] = (struct node){ part[i], i ? i - 1 : NOWHERE, i + 1 < count ? i + 1 : NOWHERE };
 	for (uint32_t i = 0; i < count; i++)
-		propose(b, node, i, &h);
+		propose(rule, node, i, &h);
 	while (h.count)
-		join(b, node, pop(&h), &h);
+		join(rule, node, pop(&h), &h);
 	for (uint32_t i = 0; i != NOWHERE; i = node[i].after)
-		id[left++] = node[i].id;
+		part[left++] = node[i].part;
 	return left;
 }

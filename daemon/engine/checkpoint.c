@@ -279,6 +279,7 @@ void checkpoint_went_back(struct kv *kv, const int32_t *log)
 		at.text = kv_text(0, log, (size_t)at.tokens);
 	else
 		at = record_now(kv);
+	kv->dues = 0; /* what is due tells less than this, and would be waited for in its place */
 	push(kv, at);
 	if (is_kept(kv))
 		write_due(kv, true);

@@ -9,7 +9,6 @@
  */
 #include "draft.h"
 
-#include <stdbool.h>
 #include <stdlib.h>
 
 enum {
@@ -101,7 +100,7 @@ static size_t place_of(const struct draft *d, size_t from, uint32_t kept)
 
 static struct draft_match compare(const int32_t *log, size_t place, size_t count)
 {
-	struct draft_match m = { 0, 0 };
+	struct draft_match m = { 0 };
 
 	for (size_t i = 1; i <= LOOK && i <= place; i++) {
 		const bool same = log[place - i] == log[count - i];
@@ -119,7 +118,7 @@ static size_t find(struct draft *d, const int32_t *log, size_t count, struct dra
 	size_t place = count, found = 0;
 	uint32_t kept = d->last[hash(d, log + count)];
 
-	*best = (struct draft_match){ 0, 0 };
+	*best = (struct draft_match){ 0 };
 	if (followed && followed < count) {
 		*best = compare(log, followed, count);
 		found = followed;
@@ -174,6 +173,7 @@ static const struct {
 	{ 0.1F },  { 0.3F },  { 0.6F }, /* no equal token before, but some further back */
 	{ 0.2F },  { 0.4F },  { 0.7F }, /* one or two, likewise */
 	{ 0.35F }, { 0.45F }, { 0.55F }, { 0.65F }, { 0.8F }, { 0.9F }, { 0.95F }, /* 3, 4, 5.., 7.., 11.., 19.., 32 */
+	{ 0.85F },								   /* certain bytes */
 	{ 0.8F }, /* 3 to 10 where most of those before agree too */
 };
 
@@ -183,6 +183,8 @@ static int kind_of(const struct draft_match *m, size_t i)
 	const size_t suffix = m->suffix + i, agrees = m->agrees + i;
 	int kind = 0;
 
+	if (m->certain)
+		return DRAFT_KINDS - 2;
 	if (suffix < GRAM)
 		return (suffix ? 3 : 0) + (agrees < 8 ? 0 : agrees < 20 ? 1 : 2);
 	if (suffix < 11 && agrees >= 20)

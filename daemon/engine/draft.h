@@ -8,6 +8,7 @@
 #ifndef ENGINE_DRAFT_H
 #define ENGINE_DRAFT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,6 +24,7 @@ enum {
 struct draft_match {
 	size_t suffix; /* tokens before both that are equal, up to 32 */
 	size_t agrees; /* of the 32 tokens before, how many are */
+	bool certain;  /* what it says is certain, if not in which tokens: it comes from elsewhere */
 };
 
 struct draft;
@@ -42,7 +44,7 @@ size_t draft_propose(struct draft *d, const int32_t *log, size_t count, size_t m
  * How often drafts came true, by kind of match. What is not known is expected as with most texts, and what was learnt
  * is forgotten slowly while it is not used, so that it is tried again now and then.
  */
-enum { DRAFT_KINDS = 14 };
+enum { DRAFT_KINDS = 15 };
 
 struct draft_odds {
 	float tried[DRAFT_KINDS], right[DRAFT_KINDS];

@@ -82,6 +82,7 @@ struct kv *kv_alloc(struct arena *a, const struct kv_options *o, const int64_t r
 		kv->a = a;
 		kv->o = *o;
 		kv->o.mark = NULL;
+		kv->far = kv_reaches_far(a, o);
 		kv->text = kv->sure.text = policy_begins_anew(&o->policy) ? 0 : kv_text(0, NULL, 0);
 		return kv;
 	}
@@ -507,6 +508,48 @@ void kv_row(const struct kv *kv, size_t i, struct row *row, int64_t key_at[2], i
 	query_at[RUN_PINNED] = text ? t : v.pinned_first + view_size(&v) - 1;
 	query_at[RUN_KEPT] = text ? t : v.kept_first + v.kept_count + v.window_count - 1;
 	query_at[RUN_WINDOW] = t + kv->o.origin;
+	for (int r = 0; r < RUNS; r++)
+		row->sees[r].query = query_at[r] - (r == RUN_WINDOW ? kv->o.origin : 0);
+}
+
+bool kv_is_far(const struct kv *kv)
+{
+	return kv->far;
+}
+
+bool kv_tells_distances(const struct kv *kv)
+{
+	return kv->o.positions == POSITIONS_CACHE || policy_marking(&kv->o.policy) == MARKING_NONE;
+}
+
+/* The first slot from `first` on, `count` of them, that does not lie below place `least` of the text. */
+static int64_t first_from(const struct kv *kv, int run, int64_t first, int64_t count, int64_t least)
+{
+	int64_t lo = first, hi = first + count;
+
+	while (lo < hi) {
+		const int64_t mid = lo + (hi - lo) / 2,
+			      place = run == RUN_KEPT ? kv->past.at[mid & kv->past.mask] : mid;
+
+		if (place < least)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+void kv_row_near(const struct kv *kv, size_t i, int64_t window, const struct row *row, struct row *ret)
+{
+	const int64_t least = kv->tokens + (int64_t)i - window + 1;
+
+	*ret = *row;
+	for (int r = 0; r < RUNS; r++) {
+		const int64_t first = row->sees[r].first, count = row->sees[r].count;
+
+		ret->sees[r].first = first_from(kv, r, first, count, least);
+		ret->sees[r].count = first + count - ret->sees[r].first;
+	}
 }
 
 /* Gives up the pages that no token sees to which the cache may go back. */

@@ -13,6 +13,7 @@
 #ifndef ENGINE_KV_H
 #define ENGINE_KV_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -96,6 +97,16 @@ size_t kv_room(const struct kv *kv);
  */
 int kv_reserve(struct kv *kv, const int32_t *token, size_t count, struct err *e);
 void kv_row(const struct kv *kv, size_t i, struct row *row, int64_t key_at[2], int64_t query_at[RUNS]);
+/*
+ * Whether the ranks of a cache may come to lie beyond what the model's first set of frequencies is for (arena_turn()):
+ * known when it is made, since keys are rotated once. And whether a cache of these options would.
+ */
+bool kv_is_far(const struct kv *kv);
+bool kv_would_be_far(const struct arena *a, const struct kv_options *o);
+/* Whether row.sees[].query tells distances: not those of marks that keep their places in the text. */
+bool kv_tells_distances(const struct kv *kv);
+/* The same row for layers that see less: of what it sees, the tokens fewer than `window` places back in the text. */
+void kv_row_near(const struct kv *kv, size_t i, int64_t window, const struct row *row, struct row *ret);
 void kv_commit(struct kv *kv, size_t count);
 
 /*

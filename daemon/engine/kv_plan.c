@@ -76,6 +76,24 @@ int kv_plan(const struct arena *a, struct kv_options *o, int64_t ring[RUNS], str
 	return 0;
 }
 
+/* Positions of a text without an end go as far as it does. */
+bool kv_reaches_far(const struct arena *a, const struct kv_options *planned)
+{
+	int64_t rows = planned->limit;
+
+	if (policy_is_endless(&planned->policy))
+		rows = planned->positions == POSITIONS_TEXT ? INT64_MAX : policy_budget(&planned->policy);
+	return rows > arena_original(a);
+}
+
+bool kv_would_be_far(const struct arena *a, const struct kv_options *o)
+{
+	struct kv_options planned = *o;
+	int64_t ring[RUNS];
+
+	return kv_check(o, NULL) == 0 && kv_plan(a, &planned, ring, NULL) == 0 && kv_reaches_far(a, &planned);
+}
+
 bool kv_is_ring(const struct arena *a, const struct kv_options *o, const int64_t planned[RUNS],
 		const int64_t ring[RUNS])
 {

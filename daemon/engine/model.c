@@ -60,7 +60,14 @@ static void copy_printable(struct gguf_str s, char *to, size_t size)
 	to[n] = '\0';
 }
 
-/* The element type of most of the weights, and how many there are. */
+static bool ends_with(const char *text, const char *end)
+{
+	const size_t len = strlen(text), n = strlen(end);
+
+	return len >= n && strcmp(text + len - n, end) == 0;
+}
+
+/* The element type of most of the weights, and how many there are; and whether there are learned sinks. */
 static void describe_tensors(const struct gguf *g, struct model_info *info)
 {
 	uint64_t of_type[64] = { 0 }, most = 0;
@@ -74,6 +81,7 @@ static void describe_tensors(const struct gguf *g, struct model_info *info)
 		snprintf(name, sizeof(name), "%.*s", s.len < sizeof(name) ? (int)s.len : 0, s.at);
 		if (gguf_tensor(g, name, &t, NULL))
 			continue;
+		info->learned_sinks |= ends_with(name, ".attn_sinks.weight");
 		info->parameters += (uint64_t)t.rows * t.cols;
 		of_type[(unsigned)t.type % 64] += (uint64_t)t.rows * t.cols;
 		if (of_type[(unsigned)t.type % 64] >= most) {
@@ -94,6 +102,8 @@ static int open_file(struct model *m, struct err *e)
 		r = vocab_new(m->g, &m->v, e);
 	if (!r)
 		r = turns_new(m->g, m->v, &m->turns, m->note, e);
+	if (!r && !m->o.vocabulary_only)
+		r = trie_new(m->v, &m->trie, e);
 	if (!r)
 		r = marks_of_vocab(m->v, MARKING_SEPARATORS, &m->separators, e);
 	if (!r)
@@ -133,7 +143,7 @@ static int open_shape(struct model *m, struct err *e)
 	m->arch = arch_find(name, e);
 	if (!m->arch)
 		return SINK_EFORMAT;
-	r = m->arch->shape(m->g, &m->shape, e);
+	r = shape_read(m->arch, m->g, &m->shape, e);
 	if (r)
 		return as_damaged(r, e);
 	m->info.arch = m->arch->name;
@@ -211,51 +221,86 @@ static int open_weights(struct model *m, struct err *e)
 
 	if ((r = weights_init(&m->w, m->g, m->b, m->d, e)) ||
 	    (r = weights_tensor(&m->w, "token_embd.weight", vocab, width, &t, e)) ||
-	    (r = m->arch->load(&m->w, &m->shape, &m->layers, e)) ||
-	    (r = weights_vector(&m->w, "output_norm.weight", width, &m->output_norm, e)) || (r = open_embedding(m, e)))
+	    (r = layers_load(&m->w, m->arch, &m->shape, &m->layers, e)) ||
+	    (r = norm_load(&m->w, m->arch, "output_norm", width, &m->output_norm, e)) || (r = open_embedding(m, e)))
 		return r;
 	r = weights_all_used(&m->w, e);
 	weights_release(&m->w);
 	return r;
 }
 
+/* The description of a step's rows, here. */
+static int open_batch(struct model *m, struct err *e)
+{
+	const size_t n = m->o.max_rows;
+	struct batch *b = &m->batch;
+
+	b->token = calloc(n, sizeof(*b->token));
+	b->rows = calloc(n, sizeof(*b->rows));
+	b->near = m->shape.window ? calloc(n, sizeof(*b->near)) : NULL;
+	b->key_at = calloc(n, sizeof(*b->key_at));
+	b->query_at = calloc(n, sizeof(*b->query_at));
+	b->wants = calloc(n, sizeof(*b->wants));
+	if (!b->token || !b->rows || (m->shape.window && !b->near) || !b->key_at || !b->query_at || !b->wants)
+		return err_set(e, SINK_ENOMEM, "Out of memory for steps of %zu rows.", n);
+	return 0;
+}
+
+/* What the layers get of all that. */
+static void describe_pass(struct model *m)
+{
+	struct pass *p = &m->pass;
+
+	p->arch = m->arch;
+	p->shape = &m->shape;
+	p->pages = &m->pages;
+	p->rows[SIGHT_FULL] = m->batch.rows;
+	p->rows[SIGHT_NEAR] = m->batch.near;
+	for (int i = 0; i < SIGHTS; i++) {
+		p->key_angles[i] = m->key_angles[i];
+		p->query_angles[i] = m->query_angles[i];
+	}
+	p->slopes = m->slopes;
+}
+
 static int open_buffers(struct model *m, struct err *e)
 {
 	const struct shape *s = &m->shape;
-	const size_t n = m->o.max_rows, width = (size_t)s->width, ff = (size_t)s->ff;
+	const size_t n = m->o.max_rows, width = (size_t)s->width, rotated = s->head.rotated;
 	const size_t q = s->head.heads * s->head.head_size, kv = s->head.kv_heads * s->head.head_size;
 	const struct {
 		float **buffer;
 		size_t floats;
+		bool wanted;
 	} list[] = {
-		{ &m->pass.x, n * width },
-		{ &m->last, m->o.max_logits * width },
-		{ &m->pass.qkv, n * (q + 2 * kv) },
-		{ &m->pass.att, n * q },
-		{ &m->pass.pair, n * 2 * ff },
-		{ &m->key_angles, n * 2 * s->head.rotated },
-		{ &m->query_angles, n * RUNS * s->head.rotated },
+		{ &m->pass.x, n * width, true },
+		{ &m->last, m->o.max_logits * width, true },
+		{ &m->pass.qkv, n * (q + 2 * kv), true },
+		{ &m->pass.att, n * q, true },
+		{ &m->pass.pair, n * (size_t)s->ff * (input_is_gate(m->arch->activation) ? 2 : 1), !s->experts },
+		{ &m->pass.work, n * experts_work((size_t)s->experts, (size_t)s->used, width, (size_t)s->ff),
+		  s->experts > 0 },
+		{ &m->pass.branch, n * width, m->arch->post_norms },
+		{ &m->key_angles[SIGHT_FULL], n * 2 * rotated, true },
+		{ &m->query_angles[SIGHT_FULL], n * RUNS * rotated, true },
+		{ &m->key_angles[SIGHT_NEAR], n * 2 * rotated, s->window > 0 },
+		{ &m->query_angles[SIGHT_NEAR], n * RUNS * rotated, s->window > 0 },
+		{ &m->slopes, s->head.heads, s->slopes != NULL },
 	};
 	int r = 0;
 
 	for (size_t i = 0; !r && i < sizeof(list) / sizeof(list[0]); i++)
-		r = m->b->buffer_new(m->d, list[i].floats, list[i].buffer, e);
+		if (list[i].wanted)
+			r = m->b->buffer_new(m->d, list[i].floats, list[i].buffer, e);
 	if (!r)
 		r = output_init(&m->out, m->b, m->d, m->o.max_logits, (size_t)m->info.vocab, e);
+	if (!r)
+		r = open_batch(m, e);
 	if (r)
 		return r;
-	m->batch.token = calloc(n, sizeof(*m->batch.token));
-	m->batch.rows = calloc(n, sizeof(*m->batch.rows));
-	m->batch.key_at = calloc(n, sizeof(*m->batch.key_at));
-	m->batch.query_at = calloc(n, sizeof(*m->batch.query_at));
-	m->batch.wants = calloc(n, sizeof(*m->batch.wants));
-	if (!m->batch.token || !m->batch.rows || !m->batch.key_at || !m->batch.query_at || !m->batch.wants)
-		return err_set(e, SINK_ENOMEM, "Out of memory for steps of %zu rows.", n);
-	m->pass.shape = s;
-	m->pass.pages = &m->pages;
-	m->pass.rows = m->batch.rows;
-	m->pass.key_angles = m->key_angles;
-	m->pass.query_angles = m->query_angles;
+	if (s->slopes)
+		m->b->write(m->d, m->slopes, s->slopes, s->head.heads * sizeof(float));
+	describe_pass(m);
 	return 0;
 }
 
@@ -263,7 +308,7 @@ static int open_buffers(struct model *m, struct err *e)
  * Caches that outlive the process lie in files: those of an earlier process, else new ones. A system that has no such
  * files has memory.
  */
-static int open_arena(struct model *m, struct err *e)
+static int make_arena(struct model *m, struct err *e)
 {
 	const struct arena_files none = { -1, -1 }, *from = &m->o.adopt;
 	const size_t bytes = m->o.cache_bytes;
@@ -284,6 +329,15 @@ static int open_arena(struct model *m, struct err *e)
 		close(from->pages);
 	if (!r && from->records >= 0)
 		close(from->records);
+	return r;
+}
+
+static int open_arena(struct model *m, struct err *e)
+{
+	int r = make_arena(m, e);
+
+	if (!r && m->shape.original)
+		arena_turn(m->arena, m->shape.original);
 	return r;
 }
 
@@ -407,8 +461,11 @@ int model_open(const struct model_options *o, struct model **ret, struct err *e)
 
 static void close_device(struct model *m)
 {
-	float *const buffers[] = { m->pass.x,	 m->last,	m->pass.qkv,	 m->pass.att,
-				   m->pass.pair, m->key_angles, m->query_angles, m->output_norm };
+	float *const buffers[] = {
+		m->pass.x,	    m->last,	  m->pass.qkv,	    m->pass.att,	 m->pass.pair,
+		m->pass.branch,	    m->pass.work, m->key_angles[0], m->key_angles[1],	 m->query_angles[0],
+		m->query_angles[1], m->slopes,	  m->output_norm.w, m->output_norm.shift
+	};
 
 	arena_free(m->arena);
 	m->b->weight_free(m->d, m->embedding == m->output ? NULL : m->embedding);
@@ -416,7 +473,7 @@ static void close_device(struct model *m)
 	for (size_t i = 0; i < sizeof(buffers) / sizeof(buffers[0]); i++)
 		m->b->buffer_free(m->d, buffers[i]);
 	output_free(&m->out);
-	m->arch->unload(&m->w, &m->shape, m->layers);
+	layers_unload(&m->w, &m->shape, m->layers);
 	m->b->close(m->d);
 }
 
@@ -429,12 +486,14 @@ void model_close(struct model *m)
 	weights_release(&m->w);
 	free(m->batch.token);
 	free(m->batch.rows);
+	free(m->batch.near);
 	free(m->batch.key_at);
 	free(m->batch.query_at);
 	free(m->batch.wants);
-	free(m->shape.inv_freq);
+	shape_release(&m->shape);
 	tokens_release(&m->separators);
 	tokens_release(&m->anchors);
+	trie_free(m->trie);
 	turns_free(m->turns);
 	vocab_free(m->v);
 	gguf_close(m->g);
@@ -461,6 +520,11 @@ const struct gguf *model_file(const struct model *m)
 const struct vocab *model_vocab(const struct model *m)
 {
 	return m->v;
+}
+
+const struct trie *model_trie(const struct model *m)
+{
+	return m->trie;
 }
 
 const struct turns *model_turns(const struct model *m)

@@ -17,6 +17,7 @@
 #include "kernels.h"
 #include "kv.h"
 #include "token.h"
+#include "trie.h"
 #include "turn.h"
 
 struct model;
@@ -55,8 +56,9 @@ struct model_info {
 	const char *turns;	  /* the chat family */
 	int threads;
 	int64_t layers, width, heads, kv_heads, head_size, ff, vocab;
-	int64_t context; /* trained length */
-	uint64_t bytes;	 /* of the file */
+	int64_t context;    /* trained length */
+	bool learned_sinks; /* heads have learned logits that do what first tokens do elsewhere (arch.h) */
+	uint64_t bytes;	    /* of the file */
 	uint64_t parameters;
 	size_t token_bytes;			/* of cache, a token */
 	uint64_t matrix_elements, matrix_bytes; /* that a step multiplies, the output matrix among them */
@@ -71,6 +73,7 @@ const struct model_info *model_info(const struct model *m);
 uint64_t model_fingerprint(struct model *m); /* gguf_fingerprint(), computed once, on first use */
 const struct gguf *model_file(const struct model *m);
 const struct vocab *model_vocab(const struct model *m);
+const struct trie *model_trie(const struct model *m); /* of its vocabulary; NULL with vocabulary_only */
 const struct turns *model_turns(const struct model *m);
 const char *model_note(const struct model *m); /* a warning to log after loading, or "" */
 struct arena *model_arena(struct model *m);
@@ -82,7 +85,11 @@ const struct tokens *model_marks(const struct model *m, enum marking kind);
 enum logits { LOGITS_NONE, LOGITS_LAST, LOGITS_ALL };
 
 struct slice {
-	struct kv *kv;	      /* of this model's arena, in one slice of a step only */
+	/*
+	 * Of this model's arena, in one slice of a step only. SINK_EINVAL for marks at positions of the text under
+	 * ALiBi.
+	 */
+	struct kv *kv;
 	const int32_t *token; /* each checked against the vocabulary: SINK_EINVAL */
 	size_t count;	      /* 1 .. kv_room(kv) */
 	enum logits logits;

@@ -10,7 +10,7 @@
 /* Where the rows of a step are described; [max_rows] each. */
 struct batch {
 	int32_t *token;
-	struct row *rows;
+	struct row *rows, *near; /* as layers with a window of their own see it; NULL: there are none */
 	int64_t (*key_at)[2];
 	int64_t (*query_at)[RUNS];
 	int32_t *wants; /* rows that want logits */
@@ -23,6 +23,7 @@ struct model {
 	struct gguf *g;
 	struct vocab *v;
 	struct turns *turns;
+	struct trie *trie; /* NULL: tokens are not picked here */
 	struct tokens separators, anchors;
 	char note[240];
 	struct err refusal; /* of the files that were to be adopted */
@@ -34,11 +35,12 @@ struct model {
 	struct page_shape pages;
 	struct weights w;
 	struct layer *layers;
-	float *output_norm;
+	struct norm_weights output_norm;
 	struct weight *output, *embedding; /* often one and the same */
 	struct arena *arena;
 	struct pass pass;
-	float *key_angles, *query_angles;
+	float *key_angles[SIGHTS], *query_angles[SIGHTS]; /* near: NULL where no layer has a window */
+	float *slopes;
 	float *last; /* [max_logits][width]: what the last layer left of the rows that want logits */
 	struct output out;
 	struct batch batch;

@@ -17,6 +17,8 @@ static int admissible(const struct model *m, const struct slice *s, size_t slice
 {
 	if (s->count < 1 || s->count > m->o.max_rows || logits_of(s) > m->o.max_logits)
 		return SINK_EINVAL;
+	if (m->slopes && !kv_tells_distances(s->kv))
+		return SINK_EINVAL;
 	for (size_t i = 0; i < s->count; i++)
 		if (s->token[i] < 0 || s->token[i] >= m->info.vocab)
 			return SINK_EINVAL;
@@ -27,6 +29,15 @@ static int admissible(const struct model *m, const struct slice *s, size_t slice
 	    logits_of(s) > m->o.max_logits - m->batch.wanted)
 		return SINK_EBUSY;
 	return kv_reserve(s->kv, s->token, s->count, NULL);
+}
+
+/* To the second set of frequencies, as angles() has it. */
+static void turn_far(int64_t key_at[2], int64_t query_at[RUNS])
+{
+	for (int i = 0; i < 2; i++)
+		key_at[i] = ~key_at[i];
+	for (int i = 0; i < RUNS; i++)
+		query_at[i] = ~query_at[i];
 }
 
 /* Describes the rows of an admitted slice. */
@@ -40,10 +51,25 @@ static void admit(struct model *m, struct slice *s)
 
 		b->token[at] = s->token[i];
 		kv_row(s->kv, i, &b->rows[at], b->key_at[at], b->query_at[at]);
+		if (kv_is_far(s->kv))
+			turn_far(b->key_at[at], b->query_at[at]);
+		if (b->near)
+			kv_row_near(s->kv, i, m->shape.window, &b->rows[at], &b->near[at]);
 		if (i + logits_of(s) >= s->count)
 			b->wants[b->wanted++] = (int32_t)at;
 	}
 	b->n += s->count;
+}
+
+/* Angles once for all layers of a sight. */
+static void turn(struct model *m, size_t n, enum sight sight)
+{
+	const struct rotary *r = &m->shape.rotary[sight];
+	const size_t rotated = m->shape.head.rotated;
+	float *const keys = m->key_angles[sight], *const queries = m->query_angles[sight];
+
+	m->b->angles(m->d, m->batch.key_at[0], n * 2, r->inv_freq, r->sets, rotated, r->scale, keys);
+	m->b->angles(m->d, m->batch.query_at[0], n * RUNS, r->inv_freq, r->sets, rotated, r->scale, queries);
 }
 
 /* The operations of a step, for n rows of which `wanted` want logits. */
@@ -52,20 +78,24 @@ static void operate(struct model *m, size_t n, size_t wanted)
 	const struct backend *b = m->b;
 	const struct shape *s = &m->shape;
 	const size_t width = (size_t)s->width, vocab = (size_t)m->info.vocab;
+	const bool layer = m->arch->norm == INPUT_LAYER_NORM;
 	const struct weight *output = m->output;
+	const struct norm norm = { m->last, m->last, wanted, 1, width, width, m->output_norm.w, m->output_norm.shift,
+				   s->eps,  layer,   false };
 	const struct matmul op = {
 		.w = &output, .weights = 1, .x = m->last, .n = wanted, .y = m->out.logits, .y_stride = vocab
 	};
 
-	b->angles(m->d, m->batch.key_at[0], n * 2, s->inv_freq, s->head.rotated, m->key_angles);
-	b->angles(m->d, m->batch.query_at[0], n * RUNS, s->inv_freq, s->head.rotated, m->query_angles);
+	for (int i = 0; i < SIGHTS; i++)
+		if (s->head.rotated && (i == SIGHT_FULL || s->window))
+			turn(m, n, (enum sight)i);
 	b->embed(m->d, m->embedding, m->batch.token, n, s->embed_scale, m->pass.x);
 	m->pass.n = n;
-	m->arch->run(&m->w, m->layers, &m->pass);
+	layers_run(&m->w, m->layers, &m->pass);
 	if (wanted == 0)
 		return;
 	b->gather(m->d, m->pass.x, width, m->batch.wants, wanted, m->last);
-	b->norm(m->d, m->last, wanted, width, m->output_norm, s->eps, m->last);
+	b->norm(m->d, &norm);
 	b->matmul(m->d, &op);
 	output_rank(&m->out, wanted);
 }
@@ -74,8 +104,8 @@ static void operate(struct model *m, size_t n, size_t wanted)
 static int run(struct model *m, struct err *e)
 {
 	const struct batch *batch = &m->batch;
-	const struct step step = { batch->n,	     batch->wanted,	 batch->rows, batch->token,
-				   batch->key_at[0], batch->query_at[0], batch->wants };
+	const struct step step = { batch->n,	 batch->wanted,	   batch->rows,	       batch->near,
+				   batch->token, batch->key_at[0], batch->query_at[0], batch->wants };
 	size_t n, wanted;
 	int r;
 

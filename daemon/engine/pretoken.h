@@ -1,6 +1,6 @@
 /*
  * Pre-tokenizers: how a text is cut into pieces before byte-pair merges, which never reach across a cut. The name is
- * the one that a GGUF file gives in tokenizer.ggml.pre; the definition of each is a regular expression.
+ * the one that a GGUF file gives in tokenizer.ggml.pre; the definition of each is one regular expression or a few.
  */
 #ifndef ENGINE_PRETOKEN_H
 #define ENGINE_PRETOKEN_H

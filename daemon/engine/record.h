@@ -86,6 +86,7 @@ struct kv {
 	struct record_point due[2];
 	size_t dues;
 	struct record_point page_end; /* the last that the step at hand reaches; tokens 0: none */
+	bool far;		      /* kv_is_far() */
 	bool absent;		      /* pages may lie at the host alone */
 	bool unproved;		      /* adopted or restored, and not verified yet */
 	bool filled;		      /* of these, restored: its pages are the caller's to fill */
@@ -162,6 +163,7 @@ uint64_t record_sum(const struct kv *kv, const struct record_point *at, int run,
 int kv_check(const struct kv_options *o, struct err *e);
 int kv_check_marks(const struct kv_options *o, struct err *e);
 int kv_plan(const struct arena *a, struct kv_options *o, int64_t ring[RUNS], struct err *e);
+bool kv_reaches_far(const struct arena *a, const struct kv_options *planned);
 /* Whether tables that long serve as well: those of the other kind of device have a page more or less. */
 bool kv_is_ring(const struct arena *a, const struct kv_options *o, const int64_t planned[RUNS],
 		const int64_t ring[RUNS]);

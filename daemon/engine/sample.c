@@ -3,6 +3,8 @@
  * logit first, then lower id", that still belongs to the set, by selection in expected linear time. The draw walks the
  * tokens of the set in the order of their ids, so that a difference in the last bits of some logit moves nothing else.
  *
+ * Tokens that are not allowed are no candidates, so all goes as if they had a logit of minus infinity, but faster.
+ *
  * Where top-k leaves no more tokens than a device tells of (TOP_MOST), they are sorted, and what follows is done in
  * that order: so a pick is the same whether all logits were looked at or the largest alone.
  */
@@ -24,6 +26,7 @@ struct sampler {
 	size_t vocab;
 	float *logits;		      /* [vocab], finite, penalties applied */
 	struct candidate *candidates; /* [vocab] */
+	size_t total;		      /* of them, before top-k */
 	double *weight;		      /* [vocab], by id */
 	int32_t *count;		      /* [vocab], zero between calls */
 };
@@ -138,14 +141,44 @@ static void penalize(struct sampler *s, const struct sampling *how, const int32_
 	}
 }
 
-static int32_t largest(const float *logits, size_t n)
+/* The first of the candidates, which are in the order of their ids, that none is larger than. */
+static struct candidate largest(const struct candidate *c, size_t n)
 {
 	size_t best = 0;
 
 	for (size_t i = 1; i < n; i++)
-		if (logits[i] > logits[best])
+		if (c[i].logit > c[best].logit)
 			best = i;
-	return (int32_t)best;
+	return c[best];
+}
+
+/* The logits of the tokens that are allowed, tame. */
+static void take_logits(struct sampler *s, const float *logits, const struct mask *mask)
+{
+	if (!mask)
+		for (size_t i = 0; i < s->vocab; i++)
+			s->logits[i] = tame(logits[i]);
+	for (size_t w = 0; mask && w < (s->vocab + 63) / 64; w++)
+		for (uint64_t bits = mask->bits[w]; bits; bits &= bits - 1) {
+			const size_t i = 64 * w + (size_t)__builtin_ctzll(bits);
+
+			s->logits[i] = tame(logits[i]);
+		}
+}
+
+static void take_candidates(struct sampler *s, const struct mask *mask)
+{
+	s->total = 0;
+	if (mask)
+		memset(s->weight, 0, s->vocab * sizeof(*s->weight));
+	for (size_t i = 0; !mask && i < s->vocab; i++)
+		s->candidates[s->total++] = (struct candidate){ s->logits[i], (int32_t)i };
+	for (size_t w = 0; mask && w < (s->vocab + 63) / 64; w++)
+		for (uint64_t bits = mask->bits[w]; bits; bits &= bits - 1) {
+			const size_t i = 64 * w + (size_t)__builtin_ctzll(bits);
+
+			s->candidates[s->total++] = (struct candidate){ s->logits[i], (int32_t)i };
+		}
 }
 
 /* The order of candidates: larger logit first, among equals the lower id. */
@@ -224,7 +257,7 @@ static size_t select_mass(struct sampler *s, size_t n, double mass)
 /* Cuts the candidates by top-k, then top-p of what is left, then min-p; returns their number, at least 1. */
 static size_t cut(struct sampler *s, const struct sampling *how, float max)
 {
-	size_t n = s->vocab;
+	size_t n = s->total;
 	double total = 0;
 
 	if (how->top_k > 0 && (uint64_t)how->top_k < n) {
@@ -267,7 +300,7 @@ static int32_t draw(struct sampler *s, size_t n, double u)
 	double total = 0, sum = 0;
 	size_t pick = 0;
 
-	for (size_t i = n; i < s->vocab; i++)
+	for (size_t i = n; i < s->total; i++)
 		s->weight[s->candidates[i].id] = 0;
 	for (size_t id = 0; id < s->vocab; id++)
 		total += s->weight[id];
@@ -342,32 +375,37 @@ static size_t candidates_of(const struct sampler *s, const struct sampling *how)
 
 static int32_t pick_from_all(struct sampler *s, const struct sampling *how, int64_t position)
 {
-	const size_t n = candidates_of(s, how);
-	const int32_t top = largest(s->logits, s->vocab);
+	const struct candidate top = largest(s->candidates, s->total);
+	size_t n = candidates_of(s, how);
 
 	if (!(how->temperature > 0))
-		return top;
-	for (size_t i = 0; i < s->vocab; i++)
-		s->candidates[i] = (struct candidate){ s->logits[i], (int32_t)i };
+		return top.id;
+	n = n < s->total ? n : s->total;
 	if (n > TOP_MOST)
-		return draw(s, cut(s, how, s->logits[top]), uniform(how->seed, position));
-	select_first(s->candidates, s->vocab, n);
+		return draw(s, cut(s, how, top.logit), uniform(how->seed, position));
+	select_first(s->candidates, s->total, n);
 	sort(s->candidates, n);
 	return draw_few(how, s->candidates, n, uniform(how->seed, position));
+}
+
+int32_t sampler_pick_masked(struct sampler *s, const struct sampling *how, const struct mask *mask, const float *logits,
+			    int64_t position, const int32_t *recent, size_t recents, double *logprob)
+{
+	int32_t pick;
+
+	take_logits(s, logits, mask);
+	penalize(s, how, recent, recents);
+	take_candidates(s, mask);
+	pick = pick_from_all(s, how, position);
+	if (logprob)
+		*logprob = logits_logprob(logits, s->vocab, pick);
+	return pick;
 }
 
 int32_t sampler_pick(struct sampler *s, const struct sampling *how, const float *logits, int64_t position,
 		     const int32_t *recent, size_t recents, double *logprob)
 {
-	int32_t pick;
-
-	for (size_t i = 0; i < s->vocab; i++)
-		s->logits[i] = tame(logits[i]);
-	penalize(s, how, recent, recents);
-	pick = pick_from_all(s, how, position);
-	if (logprob)
-		*logprob = logits_logprob(logits, s->vocab, pick);
-	return pick;
+	return sampler_pick_masked(s, how, NULL, logits, position, recent, recents, logprob);
 }
 
 /* Whether a penalty may make a logit larger. */
@@ -436,16 +474,76 @@ int32_t sampler_pick_top(struct sampler *s, const struct sampling *how, const st
 	return pick;
 }
 
-double logits_logprob(const float *logits, size_t n, int32_t token)
+/* The largest of the logits, and the logarithm of the sum of e^(logit - max). */
+static double normalize(const float *logits, size_t n, float *max)
 {
-	float max = -FLT_MAX;
 	double sum = 0;
 
+	*max = -FLT_MAX;
 	for (size_t i = 0; i < n; i++)
-		max = tame(logits[i]) > max ? tame(logits[i]) : max;
+		*max = tame(logits[i]) > *max ? tame(logits[i]) : *max;
 	for (size_t i = 0; i < n; i++)
-		sum += exp((double)tame(logits[i]) - (double)max);
-	return (double)tame(logits[token]) - (double)max - log(sum);
+		sum += exp((double)tame(logits[i]) - (double)*max);
+	return log(sum);
+}
+
+double logits_logprob(const float *logits, size_t n, int32_t token)
+{
+	float max;
+	double norm = normalize(logits, n, &max);
+
+	return (double)tame(logits[token]) - (double)max - norm;
+}
+
+/* Makes log-probabilities of the first candidates, and adds the token where it is none of them. */
+static double explain(const struct candidate *c, size_t count, struct candidate token, float max, double norm,
+		      struct likeliest *ret)
+{
+	bool among = false;
+
+	ret->count = 0;
+	for (size_t i = 0; i < count || !among; i++) {
+		const struct candidate one = i < count ? c[i] : token;
+
+		ret->at[ret->count].id = one.id;
+		ret->at[ret->count++].logprob = (double)one.logit - (double)max - norm;
+		among = among || one.id == token.id;
+	}
+	return (double)token.logit - (double)max - norm;
+}
+
+double logits_likeliest(const float *logits, size_t n, size_t most, int32_t token, struct likeliest *ret)
+{
+	struct candidate c[LIKELIEST_MOST + 1];
+	size_t count = 0;
+	float max;
+	double norm = normalize(logits, n, &max);
+
+	for (size_t i = 0; i < n; i++) {
+		const struct candidate one = { tame(logits[i]), (int32_t)i };
+		size_t at = count;
+
+		if (count == most && !(most && before(one, c[most - 1])))
+			continue;
+		for (; at > 0 && before(one, c[at - 1]); at--)
+			c[at] = c[at - 1];
+		c[at] = one;
+		count += count < most;
+	}
+	return explain(c, count, (struct candidate){ tame(logits[token]), token }, max, norm, ret);
+}
+
+double logits_likeliest_top(const struct top *top, size_t most, int32_t token, struct likeliest *ret)
+{
+	struct candidate c[LIKELIEST_MOST], chosen = { -FLT_MAX, token };
+	const size_t count = (size_t)top->count < most ? (size_t)top->count : most;
+
+	for (size_t i = 0; i < count; i++)
+		c[i] = (struct candidate){ top->logit[i], top->id[i] };
+	for (int32_t i = 0; i < top->count; i++)
+		if (top->id[i] == token)
+			chosen.logit = top->logit[i];
+	return explain(c, count, chosen, top->max, log(top->sum), ret);
 }
 
 uint64_t logits_checksum(const float *logits, size_t n, uint64_t before)

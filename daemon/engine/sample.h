@@ -1,5 +1,6 @@
 /*
- * From logits to a token. The order is: penalties, temperature, top-k, top-p, min-p, draw.
+ * From logits to a token. The order is: tokens that are not allowed are left out, penalties, temperature, top-k, top-p,
+ * min-p, draw.
  *
  * Draws come from a counter-based generator (Philox 4x32-10, Salmon et al. 2011) keyed by (seed, position of the token
  * in its conversation): there is no state to lose, and a conversation that is taken up again goes on with the same
@@ -12,6 +13,7 @@
 #include <stdint.h>
 
 #include "error.h"
+#include "guide.h"
 #include "kernels.h"
 
 struct sampling {
@@ -45,6 +47,10 @@ void sampler_free(struct sampler *s); /* NULL is fine */
 int32_t sampler_pick(struct sampler *s, const struct sampling *how, const float *logits, int64_t position,
 		     const int32_t *recent, size_t recents, double *logprob);
 
+/* The same among the tokens of `mask` (NULL: all), of which there is one at least. */
+int32_t sampler_pick_masked(struct sampler *s, const struct sampling *how, const struct mask *mask, const float *logits,
+			    int64_t position, const int32_t *recent, size_t recents, double *logprob);
+
 /*
  * The same from the largest logits alone, where they decide it: the same token. They do if the temperature is 0 or
  * top_k is at most TOP_MOST, and penalties neither lift tokens nor push so many of these down that others come in; else
@@ -56,6 +62,26 @@ int32_t sampler_pick_top(struct sampler *s, const struct sampling *how, const st
 
 /* Natural log-probability of `token` under softmax(logits[n]); sums in double. */
 double logits_logprob(const float *logits, size_t n, int32_t token);
+
+/* Tokens with their log-probabilities: the likeliest first, of equals the lowest id. */
+enum { LIKELIEST_MOST = 20 };
+
+struct likeliest {
+	size_t count;
+	struct {
+		double logprob;
+		int32_t id;
+	} at[LIKELIEST_MOST + 1];
+};
+
+/*
+ * The `most` likeliest tokens, at most LIKELIEST_MOST, and behind them `token` where it is none of them; returns its
+ * log-probability, the same as logits_logprob().
+ */
+double logits_likeliest(const float *logits, size_t n, size_t most, int32_t token, struct likeliest *ret);
+
+/* The same from the largest logits alone, of which `token` is one. */
+double logits_likeliest_top(const struct top *top, size_t most, int32_t token, struct likeliest *ret);
 
 /*
  * XXH3-64 of the bytes of logits[n], seeded with `before`: chained over rows it tells whether two runs gave the same

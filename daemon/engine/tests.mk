@@ -6,7 +6,11 @@ token_engine = \
 	daemon/engine/gguf_read.c \
 	daemon/engine/pretoken.c \
 	daemon/engine/token.c \
+	daemon/engine/token_read.c \
+	daemon/engine/token_list.c \
 	daemon/engine/turn.c \
+	daemon/engine/turn_template.c \
+	$(jinja_sources) \
 	daemon/engine/utf8.c
 
 token_libs = \
@@ -47,20 +51,45 @@ tests_fuzz_fuzz_gguf_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_CFLAGS)
 tests_fuzz_fuzz_gguf_LDADD = kernels/libkernels.la libproto/liberror.la $(PCRE2_LIBS)
 endif
 
+TESTS += tests/fuzz/replay_jinja
+check_PROGRAMS += tests/fuzz/replay_jinja
+tests_fuzz_replay_jinja_SOURCES = tests/fuzz/fuzz_jinja.c tests/fuzz/replay.c
+tests_fuzz_replay_jinja_CPPFLAGS = $(token_cppflags) -DCORPUS='"tests/fuzz/corpus-jinja"'
+tests_fuzz_replay_jinja_LDADD = $(token_libs)
+
+if FUZZ
+check_PROGRAMS += tests/fuzz/fuzz_jinja
+tests_fuzz_fuzz_jinja_SOURCES = tests/fuzz/fuzz_jinja.c $(jinja_sources) daemon/engine/utf8.c
+tests_fuzz_fuzz_jinja_CPPFLAGS = $(token_cppflags)
+tests_fuzz_fuzz_jinja_CFLAGS = $(AM_CFLAGS) $(FUZZ_CFLAGS)
+tests_fuzz_fuzz_jinja_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_CFLAGS)
+tests_fuzz_fuzz_jinja_LDADD = libproto/liberror.la -lm
+endif
+
 EXTRA_DIST += \
 	tests/fuzz/corpus-gguf \
+	tests/fuzz/corpus-jinja \
 	tests/golden/README.md \
+	tests/golden/make_templates.py \
+	tests/golden/templates \
 	tests/golden/make_tokenizer.py \
 	tests/golden/pretoken.txt \
+	tests/golden/tokenizer-gemma3.txt \
 	tests/golden/tokenizer-smollm2.txt \
 	tests/golden/turns-smollm2.txt
 
 if HAVE_CMOCKA
 token_tests = \
 	tests/unit/test_gguf \
+	tests/unit/test_pieces \
+	tests/unit/test_guide \
+	tests/unit/test_regex \
+	tests/unit/test_jinja \
 	tests/unit/test_token \
 	tests/unit/test_turn \
+	tests/unit/test_turn_template \
 	tests/unit/test_vocab \
+	tests/golden/test_templates \
 	tests/golden/test_tokenizer
 check_PROGRAMS += $(token_tests)
 TESTS += $(token_tests)
@@ -73,13 +102,41 @@ tests_unit_test_gguf_SOURCES = tests/unit/test_gguf.c tests/unit/bad_gguf.c test
 tests_unit_test_gguf_CPPFLAGS = $(token_test_cppflags)
 tests_unit_test_gguf_LDADD = $(token_test_libs)
 
+tests_unit_test_pieces_SOURCES = tests/unit/test_pieces.c $(make_gguf)
+tests_unit_test_pieces_CPPFLAGS = $(token_test_cppflags)
+tests_unit_test_pieces_LDADD = $(token_test_libs)
+
+guiding = tests/unit/guiding.c tests/unit/guiding.h $(make_gguf)
+
+tests_unit_test_guide_SOURCES = tests/unit/test_guide.c $(guiding)
+tests_unit_test_guide_CPPFLAGS = $(token_test_cppflags)
+tests_unit_test_guide_LDADD = $(token_test_libs)
+
+tests_unit_test_regex_SOURCES = tests/unit/test_regex.c $(guiding)
+tests_unit_test_regex_CPPFLAGS = $(token_test_cppflags)
+tests_unit_test_regex_LDADD = $(token_test_libs)
+
+tests_unit_test_jinja_SOURCES = tests/unit/test_jinja.c
+tests_unit_test_jinja_CPPFLAGS = $(token_test_cppflags)
+tests_unit_test_jinja_LDADD = $(token_test_libs)
+
+tests_golden_test_templates_SOURCES = tests/golden/test_templates.c
+tests_golden_test_templates_CPPFLAGS = $(token_test_cppflags)
+tests_golden_test_templates_LDADD = $(token_test_libs)
+
 tests_unit_test_token_SOURCES = tests/unit/test_token.c $(vectors)
 tests_unit_test_token_CPPFLAGS = $(token_test_cppflags)
 tests_unit_test_token_LDADD = $(token_test_libs)
 
-tests_unit_test_turn_SOURCES = tests/unit/test_turn.c $(make_gguf)
+turning = tests/unit/turning.c tests/unit/turning.h $(make_gguf)
+
+tests_unit_test_turn_SOURCES = tests/unit/test_turn.c $(turning)
 tests_unit_test_turn_CPPFLAGS = $(token_test_cppflags)
 tests_unit_test_turn_LDADD = $(token_test_libs)
+
+tests_unit_test_turn_template_SOURCES = tests/unit/test_turn_template.c $(turning)
+tests_unit_test_turn_template_CPPFLAGS = $(token_test_cppflags)
+tests_unit_test_turn_template_LDADD = $(token_test_libs)
 
 tests_unit_test_vocab_SOURCES = tests/unit/test_vocab.c $(make_gguf)
 tests_unit_test_vocab_CPPFLAGS = $(token_test_cppflags)

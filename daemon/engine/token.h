@@ -1,16 +1,19 @@
 /*
- * The vocabulary of a model: text to token ids and back, byte-level BPE as GGUF carries it (tokens, types, merges, and
- * the name of the pre-tokenizer that splits the text first: gpt-2, smollm, llama-bpe, qwen2).
+ * The vocabulary of a model: text to token ids and back, as GGUF carries it. "gpt2" is byte-level BPE: tokens, types,
+ * merges, and the name of the pre-tokenizer that splits the text first (pretoken.h). "llama" is the BPE of
+ * SentencePiece (Kudo and Richardson 2018): pieces with scores, of which the pair with the best score is joined first;
+ * characters that are no piece go by their bytes, and a blank is put in front of a text where the file does not forbid
+ * it.
  *
- * Text is bytes: whatever they are, decoding the ids of a text gives the text back, but for bytes that the vocabulary
- * has no token for. Those are left out, as the tokenizers do that such vocabularies were trained with (SmolLM2 lacks
- * six control characters and the bytes above 0xf0 that begin no character in use).
+ * Text is bytes: whatever they are, decoding the ids of a text one after the other (vocab_next_piece()) gives the
+ * text back, but for U+2581 among pieces (which comes back as a blank), and bytes that the vocabulary has no token for.
+ * Those are left out, as the tokenizers do that such vocabularies were trained with (SmolLM2 lacks six control
+ * characters and the bytes above 0xf0 that begin no character in use).
  *
  * Control tokens are never read from text unless the caller asks for it, so that nobody can write a turn's end into a
  * message. User-defined tokens (type 4, such as <tool_call>) are always read, except those that look like marks of
- * turns
- * (<|...|> and the ends that vocab_is_end() knows): they count as control tokens whatever the file says. So do bos,
- * eos, eot and eom.
+ * turns (<|...|>, <start_of_turn>, and the ends that vocab_is_end() knows): they count as control tokens whatever the
+ * file says. So do bos, eos, eot and eom.
  *
  * A vocabulary never changes; any number of threads may use one at the same time.
  */
@@ -49,21 +52,42 @@ size_t vocab_size(const struct vocab *v);
  */
 int vocab_encode(const struct vocab *v, const char *text, size_t len, bool special, struct tokens *out, struct err *e);
 
+/* The same, but texts of control tokens become those tokens where all of their bytes have the origin 0. */
+int vocab_encode_from(const struct vocab *v, const char *text, const uint8_t *origin, size_t len, struct tokens *out,
+		      struct err *e);
+
 /*
  * The bytes of token `id`, 0 <= id < vocab_size() here and below; static while the vocabulary lives. Those of a control
  * token are none unless `special`.
  */
 struct gguf_str vocab_piece(const struct vocab *v, int32_t id, bool special);
 
+/*
+ * The same of tokens that follow each other: without the blank that the tokenizer puts in front of a text. `*front`
+ * says whether a text begins with this token, and then whether with the next: true to begin with, if one does; behind a
+ * mark another begins.
+ */
+struct gguf_str vocab_next_piece(const struct vocab *v, int32_t id, bool special, bool *front);
+
 /* The token whose bytes are exactly this text; -1 when there is none. A control token comes before a plain one. */
 int32_t vocab_find(const struct vocab *v, const char *text);
 
 bool vocab_is_control(const struct vocab *v, int32_t id);
-bool vocab_is_end(const struct vocab *v, int32_t id); /* ends an answer: eos, eot, <|im_end|> and the like */
+bool vocab_is_mark(const struct vocab *v, int32_t id); /* a control or user-defined token: its text is one thing */
+bool vocab_is_end(const struct vocab *v, int32_t id);  /* ends an answer: eos, eot, <|im_end|> and the like */
 
-int32_t vocab_bos(const struct vocab *v);   /* -1: none */
-int32_t vocab_eos(const struct vocab *v);   /* -1: none */
-bool vocab_adds_bos(const struct vocab *v); /* the file asks for it before a text */
+int32_t vocab_bos(const struct vocab *v);     /* -1: none */
+int32_t vocab_eos(const struct vocab *v);     /* -1: none */
+bool vocab_adds_blank(const struct vocab *v); /* a text's first token may begin with a blank that is not of the text */
+bool vocab_adds_bos(const struct vocab *v);   /* the file asks for it before a text */
+
+/*
+ * The tokens by which a text is filled in: ahead of what is before the gap, of what is behind it, and of what comes
+ * into it. The file's own keys, or tokens that are called so. False: the model was not trained for it.
+ */
+enum { VOCAB_FIM_PREFIX, VOCAB_FIM_SUFFIX, VOCAB_FIM_MIDDLE, VOCAB_FIM };
+
+bool vocab_fim(const struct vocab *v, int32_t ret[VOCAB_FIM]);
 
 /*
  * Length of the longest prefix of `len` bytes that does not end inside a UTF-8 character that more bytes could

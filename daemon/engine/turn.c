@@ -1,6 +1,6 @@
 /*
- * The families of chat templates, one row each. A file's template is a program in a template language; it is never run:
- * it is searched for the marks that tell its family, and for a system prompt that stands in it as a literal text.
+ * The families of chat templates, one row each, for files without a template, and for those whose template cannot be
+ * run: it is searched for the marks that tell its family, and for a system prompt that stands in it as a literal text.
  *
  * Whatever stands between two marks is encoded as one text, header, message and all, since the tokenizer that the model
  * was trained with saw it so. Only strings of this table can become marks; the text of a message never does.
@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "turn_template.h"
 
 /* Stands for the text of the vocabulary's eos token. */
 #define EOS "\1"
@@ -25,6 +27,7 @@ struct family {
 		const char *before, *after;
 	} role[ROLES];
 	const char *open; /* what makes the model answer */
+	const char *next; /* what the user's next turn begins with, where no token tells that an answer is over */
 	bool trims;	  /* the template takes white space off both ends of a message */
 };
 
@@ -74,6 +77,7 @@ static const struct family families[] = {
 			  [ROLE_USER] = { "User: ", "\n\n" },
 			  [ROLE_ASSISTANT] = { "Assistant: ", "\n\n" } },
 		.open = "Assistant:",
+		.next = "\n\nUser:",
 	},
 };
 
@@ -82,9 +86,12 @@ static const struct family *const plain = &families[sizeof(families) / sizeof(fa
 
 struct turns {
 	const struct family *family;
+	bool known; /* it is that of the file's template */
 	const struct vocab *vocab;
 	int32_t mark[MARKS]; /* the family's marks as tokens; -1: written as text */
 	char *system;
+	struct turn_template *template; /* NULL: the family's form is used */
+	struct tokens unthinking;	/* opens an answer without thoughts; none: as any other */
 };
 
 /* ---- roles ---- */
@@ -142,14 +149,13 @@ static const char *find_marks(struct turns *t)
 	return missing;
 }
 
-static void choose(struct turns *t, struct gguf_str template, char note[240])
+static void choose(struct turns *t, struct gguf_str template, const char *why, char note[240])
 {
 	const char *missing;
-	bool known;
 
 	t->family = template.at ? recognise(template) : NULL;
-	known = t->family != NULL;
-	if (!known)
+	t->known = t->family != NULL;
+	if (!t->known)
 		t->family = control_token(t->vocab, "<|im_start|>") >= 0 && control_token(t->vocab, "<|im_end|>") >= 0
 				    ? chatml
 				    : plain;
@@ -157,11 +163,17 @@ static void choose(struct turns *t, struct gguf_str template, char note[240])
 	if (!note)
 		return;
 	note[0] = '\0';
-	if (!known)
-		snprintf(note, 240, "%s; turns are written as %s.",
-			 template.at ? "The model file's chat template is of no known family"
-				     : "The model file has no chat template",
-			 t->family->name);
+	if (!template.at)
+		snprintf(note, 240, "The model file has no chat template; turns are written as %s.", t->family->name);
+	else if (!t->template && !t->known)
+		snprintf(note, 240,
+			 "The model file's chat template is of no known family; turns are written as %s. %.100s",
+			 t->family->name, why);
+	else if (!t->template)
+		snprintf(note, 240, "Turns are written as %s by the family of the model file's chat template. %.100s",
+			 t->family->name, why);
+	else if (!t->known)
+		return;
 	else if (missing)
 		snprintf(note, 240,
 			 "The model file's chat template is of the family %s, but \"%s\" is no control token of its "
@@ -257,6 +269,7 @@ int turns_new(const struct gguf *g, const struct vocab *v, struct turns **ret, c
 {
 	static const char *const key = "tokenizer.chat_template";
 	struct gguf_str template = { NULL, 0 };
+	struct err why = { 0 };
 	struct turns *t;
 	int code = gguf_has(g, key) ? gguf_string(g, key, &template, e) : 0;
 
@@ -266,8 +279,13 @@ int turns_new(const struct gguf *g, const struct vocab *v, struct turns **ret, c
 	if (!t)
 		return err_set(e, SINK_ENOMEM, "There is no memory left for a chat template.");
 	t->vocab = v;
-	choose(t, template, note);
-	code = template.at ? find_system(t, template, e) : 0;
+	if (template.at && turn_template_new(template, v, &t->template, &why) == SINK_ENOMEM)
+		code = SINK_ENOMEM;
+	choose(t, template, why.text, note);
+	if (template.at && !t->template && !code)
+		code = find_system(t, template, e);
+	if (template.at && !code)
+		code = turn_template_unthinking(template, v, &t->unthinking, e);
 	if (code) {
 		turns_free(t);
 		return code;
@@ -280,18 +298,20 @@ void turns_free(struct turns *t)
 {
 	if (!t)
 		return;
+	turn_template_free(t->template);
+	tokens_release(&t->unthinking);
 	free(t->system);
 	free(t);
 }
 
 const char *turns_name(const struct turns *t)
 {
-	return t->family->name;
+	return t->template && !t->known ? "template" : t->family->name;
 }
 
 const char *turns_default_system(const struct turns *t)
 {
-	return t->system;
+	return t->template ? turn_template_system(t->template) : t->system;
 }
 
 /* ---- writing ---- */
@@ -373,9 +393,16 @@ static int write_turn(const struct turns *t, const char *before, const char *tex
 	return code;
 }
 
+const char *turns_next(const struct turns *t)
+{
+	return t->template ? NULL : t->family->next;
+}
+
 int turns_begin(const struct turns *t, struct tokens *out, struct err *e)
 {
-	return vocab_adds_bos(t->vocab) ? tokens_add(out, vocab_bos(t->vocab), e) : 0;
+	bool begins = vocab_adds_bos(t->vocab) || (t->template && turn_template_begins(t->template));
+
+	return begins ? tokens_add(out, vocab_bos(t->vocab), e) : 0;
 }
 
 static bool is_space(char c)
@@ -383,8 +410,20 @@ static bool is_space(char c)
 	return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-int turns_message(const struct turns *t, enum role r, const char *text, size_t len, struct tokens *out, struct err *e)
+int turns_message_at(const struct turns *t, enum turn_place place, enum role r, const char *text, size_t len,
+		     struct tokens *out, struct err *e)
 {
+	if (t->template) {
+		size_t count = out->count;
+		int code = turn_template_message(t->template, place, r, text, len, out, e);
+
+		if (code != SINK_EINVAL && code != SINK_EFORMAT && code != SINK_EBUSY)
+			return code;
+		out->count = count;
+		if (!t->known)
+			return code;
+		/* A message that the template does not take has the form of its family. */
+	}
 	if (t->family->trims) {
 		for (; len && is_space(text[len - 1]); len--)
 			;
@@ -394,9 +433,27 @@ int turns_message(const struct turns *t, enum role r, const char *text, size_t l
 	return write_turn(t, t->family->role[r].before, text, len, t->family->role[r].after, out, e);
 }
 
+int turns_message(const struct turns *t, enum role r, const char *text, size_t len, struct tokens *out, struct err *e)
+{
+	return turns_message_at(t, TURN_LATER, r, text, len, out, e);
+}
+
 int turns_open_answer(const struct turns *t, struct tokens *out, struct err *e)
 {
-	return write_turn(t, t->family->open, "", 0, "", out, e);
+	const struct tokens *open = t->template ? turn_template_open(t->template) : NULL;
+
+	return open ? tokens_append(out, open->id, open->count, e) : write_turn(t, t->family->open, "", 0, "", out, e);
+}
+
+bool turns_think(const struct turns *t)
+{
+	return t->unthinking.count > 0;
+}
+
+int turns_open_unthinking(const struct turns *t, struct tokens *out, struct err *e)
+{
+	return turns_think(t) ? tokens_append(out, t->unthinking.id, t->unthinking.count, e)
+			      : turns_open_answer(t, out, e);
 }
 
 int turns_close_answer(const struct turns *t, int32_t last, struct tokens *out, struct err *e)
@@ -404,6 +461,12 @@ int turns_close_answer(const struct turns *t, int32_t last, struct tokens *out, 
 	const char *after = t->family->role[ROLE_ASSISTANT].after;
 	int mark = mark_of(t->family, after);
 
+	if (t->template) {
+		const struct tokens *close = turn_template_close(t->template);
+		size_t first = close->count && vocab_is_end(t->vocab, last) && vocab_is_control(t->vocab, close->id[0]);
+
+		return tokens_append(out, close->count ? close->id + first : NULL, close->count - first, e);
+	}
 	if (vocab_is_end(t->vocab, last) && mark >= 0)
 		after += strlen(t->family->marks[mark]);
 	return write_turn(t, after, "", 0, "", out, e);

@@ -1,6 +1,7 @@
 /* Finds, checks and packs the tensors of a model file. */
 #include "weights.h"
 
+#include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -87,18 +88,56 @@ int weights_tensor(struct weights *w, const char *name, size_t rows, size_t cols
 	return 0;
 }
 
+/* What a backend finds in a matrix's bytes is told with the tensor's name. */
+static int pack(struct weights *w, const char *name, const struct tensor *t, struct weight **ret, struct err *e)
+{
+	struct err why = { 0 };
+	int r = w->b->weight_new(w->d, t, ret, &why);
+
+	return r ? err_set(e, r, "Tensor \"%s\": %s", name, why.text) : 0;
+}
+
 int weights_matrix(struct weights *w, const char *name, size_t rows, size_t cols, struct weight **ret, struct err *e)
 {
 	struct tensor t;
 	int r = weights_tensor(w, name, rows, cols, &t, e);
 
 	if (!r)
-		r = w->b->weight_new(w->d, &t, ret, e);
+		r = pack(w, name, &t, ret, e);
 	if (r)
 		return r;
 	w->elements += (uint64_t)rows * cols;
 	w->bytes += tensor_bytes(&t);
 	let_go(&t);
+	return 0;
+}
+
+int weights_stack(struct weights *w, const char *name, size_t count, size_t used, size_t rows, size_t cols,
+		  struct weight **ret, struct err *e)
+{
+	struct tensor all;
+	int r = weights_tensor(w, name, count * rows, cols, &all, e);
+
+	if (r)
+		return r;
+	for (size_t i = 0; !r && i < count; i++) {
+		const size_t bytes = tensor_bytes(&all) / count;
+		const struct tensor one = { all.type, rows, cols, (const char *)all.data + i * bytes };
+
+		r = pack(w, name, &one, &ret[i], e);
+		if (!r)
+			let_go(&one);
+	}
+	w->elements += (uint64_t)used * rows * cols;
+	w->bytes += tensor_bytes(&all) / count * used;
+	return r;
+}
+
+int weights_finite(const char *name, const float *x, size_t n, struct err *e)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!isfinite(x[i]))
+			return err_set(e, SINK_EFORMAT, "Tensor \"%s\": element %zu is not finite.", name, i);
 	return 0;
 }
 
@@ -113,11 +152,12 @@ int weights_vector(struct weights *w, const char *name, size_t size, float **ret
 	host = malloc(size * sizeof(*host));
 	if (!host)
 		return err_set(e, SINK_ENOMEM, "Out of memory for tensor \"%s\".", name);
-	r = w->b->buffer_new(w->d, size, ret, e);
-	if (!r) {
-		dtype_to_f32(t.type, t.data, size, host);
+	dtype_to_f32(t.type, t.data, size, host);
+	r = weights_finite(name, host, size, e);
+	if (!r)
+		r = w->b->buffer_new(w->d, size, ret, e);
+	if (!r)
 		w->b->write(w->d, *ret, host, size * sizeof(*host));
-	}
 	free(host);
 	return r;
 }

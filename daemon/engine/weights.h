@@ -34,7 +34,17 @@ int weights_all_used(const struct weights *w, struct err *e);
  */
 int weights_matrix(struct weights *w, const char *name, size_t rows, size_t cols, struct weight **ret, struct err *e);
 
-/* The same for a vector, as floats in the device's memory; freed with the backend's buffer_free(). */
+/*
+ * The same for `count` matrices that follow each other in one tensor, [count][rows][cols], of which a row multiplies
+ * `used`. On failure those that are there stay in ret, which was all NULL before.
+ */
+int weights_stack(struct weights *w, const char *name, size_t count, size_t used, size_t rows, size_t cols,
+		  struct weight **ret, struct err *e);
+
+/* SINK_EFORMAT unless all of the tensor's are numbers: one infinite norm, and every logit is none. */
+int weights_finite(const char *name, const float *x, size_t n, struct err *e);
+
+/* The same for a vector, as floats in the device's memory; freed with the backend's buffer_free(). They are finite. */
 int weights_vector(struct weights *w, const char *name, size_t size, float **ret, struct err *e);
 
 /* Finds and checks a tensor without packing it. */

@@ -3,7 +3,10 @@
 
 #include <string.h>
 
-static const struct arch *const families[] = { &arch_llama };
+static const struct arch *const families[] = {
+	&arch_llama, &arch_qwen2,  &arch_qwen3, &arch_gptneox, &arch_falcon,
+	&arch_mpt,   &arch_gemma3, &arch_phi3,	&arch_gpt_oss,
+};
 
 enum { FAMILIES = sizeof(families) / sizeof(families[0]) };
 
