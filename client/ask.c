@@ -25,8 +25,9 @@ struct ask {
 	struct cli *c;
 	const char *op;
 	char name[TARGET_SIZE];
-	bool invented;	/* the daemon chose the name */
-	bool temporary; /* removed at the end */
+	struct buf schema; /* what the answer must be */
+	bool invented;	   /* the daemon chose the name */
+	bool temporary;	   /* removed at the end */
 };
 
 /* The words, the files, standard input; each of them may be absent, not all. */
@@ -36,8 +37,9 @@ static int read_prompt(struct cli *c, struct buf *prompt)
 	bool alone = c->o.count == 1 && strcmp(c->o.args[0], "-") == 0, from_stdin = alone || !term_is(STDIN_FILENO);
 	int code = 0;
 
+	buf_adds(prompt, buf_text(&c->prefix));
 	for (size_t i = 0; i < c->o.count && !alone; i++)
-		buf_addf(prompt, "%s%s", i ? " " : "", c->o.args[i]);
+		buf_addf(prompt, "%s%s", i ? " " : prompt->size ? "\n\n" : "", c->o.args[i]);
 	for (size_t i = 0; i < files->count && !code; i++) {
 		from_stdin &= strcmp(files->list[i], "-") != 0;
 		code = input_file(prompt, files->list[i]);
@@ -79,6 +81,8 @@ static int make(struct ask *k, const char *name, bool *exists)
 	}
 	if (name)
 		sink_args_str(a, "name", name);
+	if (k->c->o.v[OPTION_TEMPLATE].given)
+		option_sampling(&k->c->o, buf_text(&k->schema), k->schema.size, a);
 	r = sink_call(k->c->sink, "new", a, 30000);
 	*exists = !r && strcmp(sink_error_name(sink_error(k->c->sink)), "eexist") == 0;
 	if (!r)
@@ -98,7 +102,9 @@ static int choose(struct ask *k)
 	bool exists = false;
 	int code;
 
-	if (!word && (word = getenv("SINK_CONVERSATION")) && !*word)
+	if (v[OPTION_TEMPORARY].given && (word || v[OPTION_DETACH].given))
+		return fail(FAIL_USAGE, "Option --temp goes neither with -c nor with -d.");
+	if (!word && !v[OPTION_TEMPORARY].given && (word = getenv("SINK_CONVERSATION")) && !*word)
 		word = NULL;
 	if (!word) {
 		k->invented = true;
@@ -106,10 +112,11 @@ static int choose(struct ask *k)
 		return make(k, NULL, &exists);
 	}
 	code = target_or_new(k->c, word, k->name);
-	if (code || !(v[OPTION_SYSTEM].given || v[OPTION_POLICY].given || v[OPTION_MARKS].given))
+	if (code ||
+	    !(v[OPTION_TEMPLATE].given || v[OPTION_SYSTEM].given || v[OPTION_POLICY].given || v[OPTION_MARKS].given))
 		return code;
 	code = make(k, k->name, &exists);
-	if (exists)
+	if (exists && !v[OPTION_TEMPLATE].given)
 		term_note("sink: %s exists; its system prompt and policy stay as they were made\n", k->name);
 	return code;
 }
@@ -142,7 +149,7 @@ static int stop_and_drain(struct ask *k, struct render *r, int code)
 	int sig;
 
 	stop(k);
-	follow_open(&f, k->c->sink, STOP_SECONDS);
+	follow_open(&f, k->c->sink, k->c->endpoint, STOP_SECONDS);
 	while (end == RENDER_MORE && follow_next(&f, -1, &ev, &sig) == FOLLOW_EVENT) {
 		end = render_event(r, ev);
 		sink_reply_free(ev);
@@ -177,7 +184,7 @@ static int show_answer(struct ask *k, const char *policy)
 	int code = 0, sig = 0;
 
 	render_init(&r, v[OPTION_JSON].given ? RENDER_JSON : RENDER_TEXT, k->name, policy);
-	follow_open(&f, k->c->sink, v[OPTION_TIMEOUT].real);
+	follow_open(&f, k->c->sink, k->c->endpoint, v[OPTION_TIMEOUT].real);
 	while (!over) {
 		switch (follow_next(&f, -1, &ev, &sig)) {
 		case FOLLOW_EVENT:
@@ -220,7 +227,7 @@ static int answer(struct ask *k, struct sink_args *a)
 	int code;
 
 	sink_args_str(a, "conversation", k->name);
-	option_sampling(&k->c->o, a);
+	option_sampling(&k->c->o, buf_text(&k->schema), k->schema.size, a);
 	if (!v[OPTION_DETACH].given)
 		sink_args_bool(a, "attach", true);
 	r = verb_call(k->c, k->op, a, &code);
@@ -245,6 +252,8 @@ int ask_run(struct cli *c)
 	if (!code)
 		code = check_prompt(c, &prompt);
 	if (!code)
+		code = input_schema(&c->o, &k.schema);
+	if (!code)
 		code = choose(&k);
 	if (code)
 		goto out;
@@ -258,6 +267,7 @@ int ask_run(struct cli *c)
 		term_hint("[%s answers by itself]   sink wait %s   sink log -f %s\n", k.name, k.name, k.name);
 	remove_temporary(&k);
 out:
+	buf_release(&k.schema);
 	buf_release(&prompt);
 	return code;
 }
@@ -267,5 +277,10 @@ int ask_regen(struct cli *c)
 	struct ask k = { .c = c, .op = "regenerate" };
 	int code = target_find(c, c->o.count ? c->o.args[0] : NULL, TARGET_NEAR, k.name);
 
-	return code ? code : answer(&k, sink_args_new());
+	if (!code)
+		code = input_schema(&c->o, &k.schema);
+	if (!code)
+		code = answer(&k, sink_args_new());
+	buf_release(&k.schema);
+	return code;
 }

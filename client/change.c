@@ -41,17 +41,22 @@ static int change(struct cli *c, const char *op, struct sink_args *a)
 int change_new(struct cli *c)
 {
 	struct sink_args *a = sink_args_new();
+	struct buf schema = { 0 };
 	int code = input_making(c, a);
 	struct sink_reply *r;
 	const char *name;
 
+	if (!code)
+		code = input_schema(&c->o, &schema);
 	if (code) {
+		buf_release(&schema);
 		sink_args_free(a);
 		return code;
 	}
 	if (c->o.count)
 		sink_args_str(a, "name", c->o.args[0]);
-	option_sampling(&c->o, a);
+	option_sampling(&c->o, buf_text(&schema), schema.size, a);
+	buf_release(&schema);
 	r = verb_call(c, "new", a, &code);
 	if (!r)
 		return code;
@@ -132,7 +137,7 @@ static int wait_done(struct cli *c, const char *name)
 	bool over = false;
 	int code = 0, sig = 0;
 
-	follow_open(&f, c->sink, c->o.v[OPTION_TIMEOUT].real);
+	follow_open(&f, c->sink, c->endpoint, c->o.v[OPTION_TIMEOUT].real);
 	while (!over) {
 		switch (follow_next(&f, -1, &ev, &sig)) {
 		case FOLLOW_EVENT:

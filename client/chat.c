@@ -11,12 +11,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "input.h"
 #include "log.h"
 #include "term.h"
 
 enum {
 	TAIL_MESSAGES = 4, /* shown when attaching */
 	TAIL_LINES = 24,   /* of each of them */
+	MAKE_MS = 30000,
 };
 
 static const char block_mark[] = "\"\"\"";
@@ -143,6 +145,7 @@ static bool reachable(struct chat *t)
 
 void chat_say(struct chat *t, const char *op, const char *text, size_t len)
 {
+	struct buf schema = { 0 };
 	struct sink_args *a;
 	struct sink_reply *r;
 	int code;
@@ -151,10 +154,16 @@ void chat_say(struct chat *t, const char *op, const char *text, size_t len)
 		term_note("[there is no connection to the daemon now; nothing was sent]\n");
 		return;
 	}
+	if (input_schema(&t->set, &schema)) {
+		buf_release(&schema);
+		return;
+	}
 	a = sink_args_new();
 	sink_args_str(a, "conversation", t->r.name);
 	if (text)
 		sink_args_strn(a, "text", text, len);
+	option_sampling(&t->set, buf_text(&schema), schema.size, a);
+	buf_release(&schema);
 	r = verb_call(t->c, op, a, &code);
 	if (!r)
 		return;
@@ -236,7 +245,7 @@ static void take_message(struct chat *t, const struct buf *message)
 	if (text[0] == '/' && text[1] != '/')
 		slash_run(t, text);
 	else
-		chat_say(t, "say", text + (text[0] == '/'), message->size - (text[0] == '/'));
+		compose_send(t, text + (text[0] == '/'), message->size - (text[0] == '/'));
 }
 
 /* What the person finds: the last messages, and an answer that is being written from its beginning. */
@@ -280,21 +289,26 @@ static int talk_on(struct chat *t, char name[TARGET_SIZE])
 {
 	int code;
 
-	follow_open(&t->follow, t->c->sink, 0);
+	follow_open(&t->follow, t->c->sink, t->c->endpoint, 0);
 	t->edit = edit_new(&t->follow, at_prompt, t);
 	if (!t->edit)
 		code = fail(FAIL_FAILED, "There is not enough memory.");
 	else
 		code = enter(t, name);
+	if (t->edit)
+		edit_complete(t->edit, slash_words);
 	while (!code) {
 		code = talk(t);
 		if (t->next != CHAT_SWITCH)
 			break;
 		sink_detach(t->c->sink, t->r.name);
 		strcpy(name, t->other);
+		option_release(&t->set);
 		code = enter(t, name);
 	}
 	edit_free(t->edit);
+	option_release(&t->set);
+	buf_release(&t->files);
 	follow_close(&t->follow);
 	return code;
 }
@@ -317,11 +331,50 @@ static int first_one(struct cli *c, char name[TARGET_SIZE])
 	return code ? code : target_find(c, NULL, TARGET_NEAR, name);
 }
 
+/* With a template: the conversation of that name, made of the template when there is none; without a name a new one. */
+static int templated(struct cli *c, const char *word, char name[TARGET_SIZE])
+{
+	struct sink_args *a = sink_args_new();
+	int code = word ? target_or_new(c, word, name) : 0;
+	struct buf schema = { 0 };
+	struct sink_reply *r;
+	const char *made;
+
+	if (!code)
+		code = input_making(c, a);
+	if (!code)
+		code = input_schema(&c->o, &schema);
+	if (code) {
+		buf_release(&schema);
+		sink_args_free(a);
+		return code;
+	}
+	if (word)
+		sink_args_str(a, "name", name);
+	option_sampling(&c->o, buf_text(&schema), schema.size, a);
+	buf_release(&schema);
+	r = sink_call(c->sink, "new", a, MAKE_MS);
+	if (!r && word && strcmp(sink_error_name(sink_error(c->sink)), "eexist") == 0)
+		return 0;
+	made = r ? sink_str(r, "conversation.name", NULL) : NULL;
+	if (!made)
+		code = fail_sink(c->sink);
+	else
+		snprintf(name, TARGET_SIZE, "%s", made);
+	if (r)
+		verb_note(r);
+	sink_reply_free(r);
+	return code;
+}
+
 int chat_run(struct cli *c)
 {
 	struct chat t = { .c = c, .read_only = c->o.v[OPTION_READ_ONLY].given };
 	char name[TARGET_SIZE];
-	int code = c->o.count ? target_find(c, c->o.args[0], TARGET_NEAR, name) : first_one(c, name);
+	const char *word = c->o.count ? c->o.args[0] : NULL;
+	int code = c->o.v[OPTION_TEMPLATE].given ? templated(c, word, name)
+		   : word			 ? target_find(c, word, TARGET_NEAR, name)
+						 : first_one(c, name);
 
 	if (code)
 		return code;

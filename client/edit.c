@@ -8,13 +8,11 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
 #endif
-#include "edit.h"
+#include "edit_inner.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <histedit.h>
 #include <limits.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,30 +27,11 @@ enum {
 	HISTORY_LINES = 1000,
 	HISTORY_BYTES = 1 << 20, /* of the file, before it is written anew */
 	REMEMBER_BYTES = 8192,	 /* longer lines are not remembered */
-	PASTE_BYTES = 1500,	 /* a longer paste, or one of more lines, is not shown */
-	PASTE_LINES = 12,
-	PASTE_MS = 2000, /* a paste whose end does not come is taken as it is */
 };
 
 enum { KEY_INTERRUPT = 3, KEY_LEAVE = 4 };
 
-struct edit {
-	EditLine *el;
-	History *history;
-	struct follow *f;
-	edit_hook *hook;
-	void *arg;
-	const char *prompt;
-	char history_path[PATH_MAX];
-	struct buf typed;  /* bytes that were read and not yet taken */
-	struct buf before; /* of this line: what a large paste holds, and what stood before it */
-	bool ended;	   /* the terminal's end */
-	bool hidden;
-	bool reading;		 /* inside el_gets() */
-	enum edit_result result; /* why el_gets() ended early */
-};
-
-static struct edit *self(EditLine *el)
+struct edit *edit_self(EditLine *el)
 {
 	struct edit *e = NULL;
 
@@ -62,7 +41,7 @@ static struct edit *self(EditLine *el)
 
 static char *prompt(EditLine *el)
 {
-	return (char *)(uintptr_t)self(el)->prompt;
+	return (char *)(uintptr_t)edit_self(el)->prompt;
 }
 
 static void paste_mode(bool on)
@@ -71,7 +50,7 @@ static void paste_mode(bool on)
 		term_raw(on ? "\033[?2004h" : "\033[?2004l", 8);
 }
 
-static void read_keys(struct edit *e)
+void edit_read_keys(struct edit *e)
 {
 	char bytes[4096];
 	ssize_t n = read(STDIN_FILENO, bytes, sizeof(bytes));
@@ -158,7 +137,7 @@ void edit_hide(struct edit *e)
 	term_raw(text, (size_t)n);
 }
 
-static void unhide(struct edit *e)
+void edit_unhide(struct edit *e)
 {
 	if (!e->hidden)
 		return;
@@ -175,7 +154,7 @@ static void resized(struct edit *e)
 	}
 	edit_hide(e);
 	el_resize(e->el);
-	unhide(e);
+	edit_unhide(e);
 }
 
 /* Ends el_gets() from inside of it, without a prompt that stays behind. */
@@ -189,7 +168,7 @@ static int give_up(struct edit *e, enum edit_result why)
 /* libedit asks for a character: the place where everything else may happen. */
 static int next_character(EditLine *el, wchar_t *ret)
 {
-	struct edit *e = self(el);
+	struct edit *e = edit_self(el);
 	struct sink_reply *ev;
 	int sig = 0;
 
@@ -201,7 +180,7 @@ static int next_character(EditLine *el, wchar_t *ret)
 			return give_up(e, EDIT_LEAVE);
 		switch (follow_next(e->f, STDIN_FILENO, &ev, &sig)) {
 		case FOLLOW_INPUT:
-			read_keys(e);
+			edit_read_keys(e);
 			break;
 		case FOLLOW_AWAY:
 			ev = NULL;
@@ -209,7 +188,7 @@ static int next_character(EditLine *el, wchar_t *ret)
 		case FOLLOW_EVENT:
 			if (!e->hook(e->arg, ev))
 				return give_up(e, EDIT_OVER);
-			unhide(e);
+			edit_unhide(e);
 			break;
 		case FOLLOW_SIGNAL:
 			if (sig == SIGTERM || sig == SIGHUP)
@@ -225,158 +204,6 @@ static int next_character(EditLine *el, wchar_t *ret)
 			break;
 		}
 	}
-}
-
-/* The line as it stands, behind its prompt, for what is drawn by us. */
-static void draw(struct edit *e, const char *after)
-{
-	const LineInfo *line = el_line(e->el);
-	struct buf b = { 0 };
-
-	buf_adds(&b, e->prompt);
-	buf_add(&b, line->buffer, (size_t)(line->lastchar - line->buffer));
-	buf_adds(&b, after);
-	term_text(buf_text(&b), b.size);
-	buf_release(&b);
-}
-
-static unsigned char on_interrupt(EditLine *el, int c)
-{
-	struct edit *e = self(el);
-
-	(void)c;
-	edit_hide(e);
-	draw(e, "^C\n");
-	e->hidden = false;
-	e->result = EDIT_INTERRUPT;
-	return CC_NEWLINE;
-}
-
-static unsigned char on_newline(EditLine *el, int c)
-{
-	(void)c;
-	return el_insertstr(el, "\n") ? CC_ERROR : CC_REFRESH;
-}
-
-/* Ctrl-Z, since the terminal no longer makes a signal of it. */
-static unsigned char on_suspend(EditLine *el, int c)
-{
-	struct edit *e = self(el);
-
-	(void)c;
-	edit_hide(e);
-	paste_mode(false);
-	el_set(el, EL_PREP_TERM, 0);
-	raise(SIGTSTP);
-	el_set(el, EL_PREP_TERM, 1);
-	paste_mode(true);
-	unhide(e);
-	return CC_NORM;
-}
-
-/* Bytes of what was typed up to the end of a paste, waiting for it; *mark: bytes of the end mark behind them. */
-static size_t find_paste_end(struct edit *e, size_t *mark)
-{
-	static const char end[] = "\033[201~";
-	size_t seen = 0;
-
-	*mark = 0;
-	for (;;) {
-		struct pollfd p = { .fd = STDIN_FILENO, .events = POLLIN };
-		const char *at = e->typed.size ? memmem(e->typed.data + seen, e->typed.size - seen, end, 6) : NULL;
-
-		if (at) {
-			*mark = 6;
-			return (size_t)(at - e->typed.data);
-		}
-		seen = e->typed.size > 5 ? e->typed.size - 5 : 0;
-		if (e->ended || poll(&p, 1, PASTE_MS) <= 0)
-			return e->typed.size;
-		read_keys(e);
-	}
-}
-
-/* What a paste holds: line ends become newlines, other control characters are left out. */
-static void take_paste(struct edit *e, struct buf *text)
-{
-	size_t mark, size = find_paste_end(e, &mark);
-
-	for (size_t i = 0; i < size; i++) {
-		char c = e->typed.data[i];
-
-		if (c == '\r' && i + 1 < size && e->typed.data[i + 1] == '\n')
-			continue;
-		if (c == '\r')
-			c = '\n';
-		if (c == '\n' || c == '\t' || ((unsigned char)c >= 0x20 && c != 0x7f))
-			buf_add(text, &c, 1);
-	}
-	buf_drop(&e->typed, size + mark);
-	buf_cut(text, buf_utf8(buf_text(text), text->size));
-}
-
-/* A paste too large to look at: kept aside with what stands left of it, and told in one line. */
-static void keep_aside(struct edit *e, const struct buf *text, size_t lines)
-{
-	const LineInfo *line = el_line(e->el);
-	const LineInfoW *wide = el_wline(e->el);
-	struct buf note = { 0 };
-
-	edit_hide(e);
-	buf_adds(&note, e->prompt);
-	buf_add(&note, line->buffer, (size_t)(line->cursor - line->buffer));
-	buf_addf(&note, "[pasted: %zu lines, %zu bytes]\n", lines, text->size);
-	term_text(buf_text(&note), note.size);
-	buf_release(&note);
-	buf_add(&e->before, line->buffer, (size_t)(line->cursor - line->buffer));
-	buf_add(&e->before, text->data, text->size);
-	el_deletestr(e->el, (int)(wide->cursor - wide->buffer));
-	e->prompt = "... ";
-	unhide(e);
-}
-
-static unsigned char on_paste(EditLine *el, int c)
-{
-	struct edit *e = self(el);
-	struct buf text = { 0 };
-	unsigned char ret = CC_REFRESH;
-	size_t lines = 1;
-
-	(void)c;
-	take_paste(e, &text);
-	for (size_t i = 0; i < text.size; i++)
-		lines += text.data[i] == '\n';
-	if (text.size > PASTE_BYTES || lines > PASTE_LINES) {
-		keep_aside(e, &text, lines);
-		ret = CC_NORM;
-	} else if (text.size && el_insertstr(el, text.data)) {
-		ret = CC_ERROR;
-	}
-	buf_release(&text);
-	return ret;
-}
-
-static void bind_keys(EditLine *el)
-{
-	static const struct {
-		const char *keys, *function;
-	} binds[] = {
-		{ "^C", "sink-interrupt" },	     { "^Z", "sink-suspend" },
-		{ "\\e\\r", "sink-newline" },	     { "\\e\\n", "sink-newline" },
-		{ "\\e[200~", "sink-paste" },	     { "^R", "em-inc-search-prev" },
-		{ "\\e[H", "ed-move-to-beg" },	     { "\\e[F", "ed-move-to-end" },
-		{ "\\e[1~", "ed-move-to-beg" },	     { "\\e[4~", "ed-move-to-end" },
-		{ "\\e[3~", "ed-delete-next-char" }, { "\\e[1;5D", "ed-prev-word" },
-		{ "\\e[1;5C", "em-next-word" },
-	};
-
-	/* The wide form keeps the names as they are; the narrow one copies them and never frees them. */
-	el_wset(el, EL_ADDFN, L"sink-interrupt", L"clear the line", on_interrupt);
-	el_wset(el, EL_ADDFN, L"sink-suspend", L"suspend", on_suspend);
-	el_wset(el, EL_ADDFN, L"sink-newline", L"insert a newline", on_newline);
-	el_wset(el, EL_ADDFN, L"sink-paste", L"insert a paste", on_paste);
-	for (size_t i = 0; i < sizeof(binds) / sizeof(binds[0]); i++)
-		el_set(el, EL_BIND, binds[i].keys, binds[i].function, NULL);
 }
 
 static void load_history(struct edit *e)
@@ -419,13 +246,29 @@ struct edit *edit_new(struct follow *f, edit_hook *hook, void *arg)
 	el_set(e->el, EL_SIGNAL, 0);
 	el_set(e->el, EL_HIST, history, e->history);
 	el_source(e->el, NULL);
-	bind_keys(e->el);
+	edit_bind_keys(e->el);
 	el_set(e->el, EL_SETTY, "-d", "-isig", NULL);
 	el_set(e->el, EL_GETCFN, next_character);
 	load_history(e);
+	edit_take_back(e);
+	return e;
+}
+
+void edit_complete(struct edit *e, edit_words *words)
+{
+	e->words = words;
+}
+
+void edit_lend(struct edit *e)
+{
+	paste_mode(false);
+	el_set(e->el, EL_PREP_TERM, 0);
+}
+
+void edit_take_back(struct edit *e)
+{
 	el_set(e->el, EL_PREP_TERM, 1);
 	paste_mode(true);
-	return e;
 }
 
 void edit_free(struct edit *e)
@@ -433,8 +276,7 @@ void edit_free(struct edit *e)
 	if (!e)
 		return;
 	if (e->el) {
-		paste_mode(false);
-		el_set(e->el, EL_PREP_TERM, 0);
+		edit_lend(e);
 		el_end(e->el);
 	}
 	if (e->history)
@@ -502,7 +344,7 @@ enum edit_result edit_wait(struct edit *e, struct sink_reply **ev)
 		case FOLLOW_EVENT:
 			return EDIT_EVENT;
 		case FOLLOW_INPUT:
-			read_keys(e);
+			edit_read_keys(e);
 			key = find_key(e, had);
 			if (key != EDIT_LINE)
 				return key;

@@ -32,9 +32,22 @@ enum edit_result {
  */
 typedef bool edit_hook(void *arg, struct sink_reply *ev);
 
+/*
+ * What Tab may make of a line up to its cursor: adds candidates, one a line, that begin with what stands from byte
+ * *from on. False where Tab is a tab.
+ */
+typedef bool edit_words(void *arg, const char *line, size_t *from, struct buf *found);
+
 /* Takes the terminal; NULL without memory. `f` must outlive it. */
 struct edit *edit_new(struct follow *f, edit_hook *hook, void *arg);
 void edit_free(struct edit *e); /* gives the terminal back; NULL is fine */
+
+/* From now on Tab completes; `words` gets the hook's argument. */
+void edit_complete(struct edit *e, edit_words *words);
+
+/* Gives the terminal to another program, until it is taken back. Not while a line is read. */
+void edit_lend(struct edit *e);
+void edit_take_back(struct edit *e);
 
 /* Reads a line behind `prompt` into `line` (emptied first). */
 enum edit_result edit_line(struct edit *e, const char *prompt, struct buf *line);

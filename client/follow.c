@@ -11,7 +11,11 @@
 
 #include "fail.h"
 
-enum { SLICE_MS = 500 }; /* libsink is looked at this often, so that it can reconnect */
+enum {
+	SLICE_MS = 500, /* libsink is looked at this often, so that it can reconnect */
+	LOOK_MS = 3000, /* of silence, before it is looked whether the daemon shows life */
+	PERIODS = 3,	/* of its status segment, that one which shows life has at most not written */
+};
 
 int64_t follow_clock(void)
 {
@@ -21,7 +25,7 @@ int64_t follow_clock(void)
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-void follow_open(struct follow *f, struct sink *s, double seconds)
+void follow_open(struct follow *f, struct sink *s, const char *endpoint, double seconds)
 {
 	sigset_t set;
 
@@ -30,7 +34,8 @@ void follow_open(struct follow *f, struct sink *s, double seconds)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGWINCH);
-	*f = (struct follow){ .sink = s, .deadline = -1, .lost = -1 };
+	*f = (struct follow){ .sink = s, .endpoint = endpoint, .deadline = -1, .lost = -1 };
+	f->heard = follow_clock();
 	sigprocmask(SIG_BLOCK, &set, &f->before);
 	f->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (f->signals < 0)
@@ -41,6 +46,8 @@ void follow_open(struct follow *f, struct sink *s, double seconds)
 
 void follow_close(struct follow *f)
 {
+	sink_reply_free(f->end);
+	f->end = NULL;
 	if (f->signals < 0)
 		return;
 	close(f->signals);
@@ -66,6 +73,38 @@ static enum follow_what connection(struct follow *f)
 		return FOLLOW_EVENT;
 	f->told = true;
 	return FOLLOW_AWAY;
+}
+
+/* Whether a daemon that has said nothing for a while shows no life either: once, until it does. */
+static bool falls_silent(struct follow *f)
+{
+	int64_t now = follow_clock();
+	struct sink_reply *r;
+	bool silent;
+
+	if (now - f->heard < LOOK_MS)
+		return false;
+	f->heard = now;
+	r = sink_board(f->endpoint);
+	silent = r && sink_float(r, "age", 0) * 1e3 > PERIODS * sink_float(r, "period_ms", 1000);
+	sink_reply_free(r);
+	if (silent == f->silent)
+		return false;
+	f->silent = silent;
+	return silent;
+}
+
+/* Something has come. The end of the attachment is no event to show. */
+static enum follow_what take(struct follow *f, struct sink_reply **ev)
+{
+	f->heard = follow_clock();
+	f->silent = false;
+	if (sink_reply_request(*ev) || !sink_reply_error(*ev, NULL))
+		return FOLLOW_EVENT;
+	sink_reply_free(f->end);
+	f->end = *ev;
+	*ev = NULL;
+	return FOLLOW_LOST;
 }
 
 static bool take_signal(struct follow *f, int *sig)
@@ -106,12 +145,14 @@ enum follow_what follow_next(struct follow *f, int input, struct sink_reply **ev
 		}
 		*ev = sink_event(f->sink, 0);
 		if (*ev)
-			return FOLLOW_EVENT;
+			return take(f, ev);
 		if (sink_error(f->sink))
 			return FOLLOW_LOST;
 		line = connection(f);
 		if (line != FOLLOW_EVENT)
 			return line;
+		if (falls_silent(f))
+			return FOLLOW_AWAY;
 		if (f->deadline >= 0 && follow_clock() >= f->deadline)
 			return FOLLOW_TIMEOUT;
 		poll(p, 3, time_left(f));
@@ -120,6 +161,11 @@ enum follow_what follow_next(struct follow *f, int input, struct sink_reply **ev
 
 int follow_lost(const struct follow *f)
 {
+	const char *text = "";
+	int code = f->end ? sink_reply_error(f->end, &text) : 0;
+
+	if (code)
+		return fail(fail_of(sink_error_name(code)), "%s", text);
 	if (sink_error(f->sink))
 		return fail_sink(f->sink);
 	return fail(FAIL_UNREACHABLE, "The daemon went away and did not come back.");

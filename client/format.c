@@ -1,10 +1,14 @@
 /* Numbers as people read them: the footer under an answer, ages and sizes in tables. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1 /* strptime */
+#endif
 #include "format.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 const char *format_age(double seconds, char *ret, size_t size)
 {
@@ -30,6 +34,28 @@ const char *format_age(double seconds, char *ret, size_t size)
 	}
 	snprintf(ret, size, "%.0fw", (double)(int64_t)(seconds / (7 * 86400)));
 	return ret;
+}
+
+double format_moment(const char *text, double now)
+{
+	static const char *const forms[] = { "%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M",
+					     "%Y-%m-%dT%H:%M:%S" };
+	static const char letters[] = "smhdw";
+	static const double units[] = { 1, 60, 3600, 86400, 7 * 86400 };
+	const char *letter;
+	char *end;
+	double number = strtod(text, &end);
+
+	if (end != text && number >= 0 && *end && !end[1] && (letter = strchr(letters, *end)))
+		return now - number * units[letter - letters];
+	for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+		struct tm tm = { .tm_isdst = -1 };
+		const char *rest = strptime(text, forms[i], &tm);
+
+		if (rest && !*rest)
+			return (double)mktime(&tm);
+	}
+	return -1;
 }
 
 const char *format_bytes(double bytes, char *ret, size_t size)

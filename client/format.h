@@ -8,6 +8,12 @@
 /* A span of seconds in one unit: "now" below one, 42s, 5m, 3h, 2d, 7w. */
 const char *format_age(double seconds, char *ret, size_t size);
 
+/*
+ * The moment, in Unix seconds, that a person means at `now`: 90s, 10m, 3h, 2d, 1w ago, or 2026-01-31, with 12:30 or
+ * 12:30:59 behind a blank or a T, in local time. -1 when it is neither.
+ */
+double format_moment(const char *text, double now);
+
 /* 512 B, 1.5 kB, 94.0 MB: steps of 1000. */
 const char *format_bytes(double bytes, char *ret, size_t size);
 

@@ -141,6 +141,24 @@ int input_open(const char *path, int *fd, int64_t *size)
 	return fail(FAIL_FAILED, "%s cannot be read: %s.", standard ? "Standard input" : path, strerror(error));
 }
 
+int input_schema(const struct options *o, struct buf *schema)
+{
+	const struct option_value *v = &o->v[OPTION_SCHEMA];
+	struct sink_args *a;
+	bool good;
+	int code;
+
+	if (!v->given)
+		return 0;
+	code = input_file(schema, v->text);
+	if (code)
+		return code;
+	a = sink_args_new();
+	good = a && sink_args_json(a, "schema", buf_text(schema), schema->size);
+	sink_args_free(a);
+	return good ? 0 : fail(FAIL_USAGE, "%s: %s", v->text, sink_error_text(NULL));
+}
+
 /* ---- exports ---- */
 
 static int no_export(const char *why)
@@ -169,7 +187,7 @@ static void add_value(struct sink_args *a, const char *key, struct json v)
 
 	switch (v.text[0]) {
 	case '"':
-		json_string(v, &text);
+		json_unquote(v, &text);
 		sink_args_strn(a, key, buf_text(&text), text.size);
 		buf_release(&text);
 		break;
@@ -198,9 +216,14 @@ static void add_sampling(struct sink_args *a, struct json sampling)
 	struct json v;
 
 	sink_args_map(a, "sampling");
-	for (enum option i = 0; i < OPTION_COUNT; i++)
-		if (option_rows[i].key && json_member(sampling, option_rows[i].key, &v))
+	for (enum option i = 0; i < OPTION_COUNT; i++) {
+		if (!option_rows[i].key || !json_member(sampling, option_rows[i].key, &v))
+			continue;
+		if (option_rows[i].type == OPTION_IS_FILE)
+			sink_args_json(a, option_rows[i].key, v.text, v.size);
+		else
 			add_value(a, option_rows[i].key, v);
+	}
 	sink_args_end(a);
 }
 
@@ -209,7 +232,7 @@ static bool text_member(struct json of, const char *key, struct buf *ret)
 	struct json v;
 
 	buf_clear(ret);
-	return json_member(of, key, &v) && json_string(v, ret);
+	return json_member(of, key, &v) && json_unquote(v, ret);
 }
 
 /* Makes the conversation with all but its messages; a system prompt that begins them is made with it. *first: is it. */

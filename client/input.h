@@ -23,6 +23,9 @@ int input_open(const char *path, int *fd, int64_t *size);
  */
 int input_export(struct cli *c, int fd, const char *name);
 
+/* Reads the file of --schema, if it was given, and makes sure that it is JSON. An exit code. */
+int input_schema(const struct options *o, struct buf *schema);
+
 /* Adds `system`, `policy` and `marks` to a request that makes a conversation. An exit code. */
 int input_making(struct cli *c, struct sink_args *a);
 

@@ -283,7 +283,7 @@ static size_t add_escape(struct json v, size_t at, struct buf *b)
 	return at;
 }
 
-bool json_string(struct json v, struct buf *b)
+bool json_unquote(struct json v, struct buf *b)
 {
 	size_t at = 1, from;
 

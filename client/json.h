@@ -26,7 +26,7 @@ bool json_member(struct json text, const char *key, struct json *ret);
 bool json_next(struct json array, size_t *at, struct json *ret);
 
 /* Adds what a JSON string says, its escapes resolved; half a surrogate pair is U+FFFD. False when `v` is no string. */
-bool json_string(struct json v, struct buf *b);
+bool json_unquote(struct json v, struct buf *b);
 
 /* Adds `text` as a JSON string with its quotes. Invalid UTF-8 is the caller's to avoid. */
 void json_quote(struct buf *b, const char *text);

@@ -9,10 +9,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "follow.h"
 #include "format.h"
+#include "program.h"
 #include "target.h"
 #include "term.h"
 
@@ -124,7 +126,7 @@ static void show_one(const struct sink_reply *r, size_t i, const struct log_info
 	skip = lines ? last_lines(text, len, lines) : 0;
 	if (skip)
 		term_note("[…]\n");
-	render_message(how, int_at(r, i, "message"), role, text + skip, len - skip,
+	render_message(how, int_at(r, i, "message"), role, text, len, skip,
 		       hidden ? "(out of the model's sight)" : NULL);
 }
 
@@ -232,7 +234,7 @@ static int show_events(struct cli *c, struct render *r, struct until until)
 	struct sink_reply *ev;
 	int code = 0, sig = 0;
 
-	follow_open(&f, c->sink, 0);
+	follow_open(&f, c->sink, c->endpoint, 0);
 	while (!over && !term_broken()) {
 		switch (follow_next(&f, -1, &ev, &sig)) {
 		case FOLLOW_EVENT:
@@ -295,6 +297,58 @@ int log_watch(struct cli *c, const char *name)
 	return code ? code : show_events(c, &r, (struct until){ UNTIL_NEVER, 0 });
 }
 
+/* How many of the last messages are of a time or later: times only grow, so the first of them is found by halves. */
+static int count_since(struct cli *c, const char *name, const struct log_info *info, double since, int64_t *count)
+{
+	int64_t low = 0, high = info->messages;
+	int code = 0;
+
+	while (low < high && !code) {
+		int64_t middle = low + (high - low) / 2;
+		struct sink_reply *r = fetch(c, name, middle, 1, &code);
+
+		if (r && sink_float(r, "messages.0.time", 0) < since)
+			low = middle + 1;
+		else
+			high = middle;
+		sink_reply_free(r);
+	}
+	*count = info->messages - low;
+	return code;
+}
+
+/* The messages that the options choose. */
+static int show_messages(struct cli *c, const char *name, struct log_info *info, struct render *r)
+{
+	const struct option_value *v = c->o.v;
+	int64_t count = v[OPTION_NUMBER].given ? v[OPTION_NUMBER].number : -1, recent;
+	int code = 0;
+
+	if (v[OPTION_SINCE].given) {
+		struct timespec now;
+		double since;
+
+		clock_gettime(CLOCK_REALTIME, &now);
+		since = format_moment(v[OPTION_SINCE].text, (double)now.tv_sec + (double)now.tv_nsec / 1e9);
+
+		if (since < 0)
+			return fail(FAIL_USAGE,
+				    "Option --since takes a time such as 10m, 3h, 2026-01-31 or "
+				    "\"2026-01-31 12:30\", not \"%.40s\".",
+				    v[OPTION_SINCE].text);
+		code = count_since(c, name, info, since, &recent);
+		count = count < 0 || recent < count ? recent : count;
+	}
+	if (code)
+		return code;
+	if (!v[OPTION_NO_PAGER].given && r->style == RENDER_LOG)
+		program_page();
+	info->answer = -1;
+	code = log_messages(c, name, info, count, r, 0);
+	program_page_end();
+	return code;
+}
+
 int log_run(struct cli *c)
 {
 	const struct option_value *v = c->o.v;
@@ -307,6 +361,8 @@ int log_run(struct cli *c)
 		return code;
 	if (v[OPTION_NUMBER].given && v[OPTION_NUMBER].number < 0)
 		return fail(FAIL_USAGE, "Option --number takes a number of 0 or more.");
+	if (v[OPTION_SINCE].given && (v[OPTION_FROM].given || v[OPTION_FOLLOW].given))
+		return fail(FAIL_USAGE, "Option --since goes neither with --from nor with -f.");
 	if (v[OPTION_FOLLOW].given && !v[OPTION_FROM].given)
 		return log_watch(c, name);
 	code = log_info(c, name, &info);
@@ -315,6 +371,5 @@ int log_run(struct cli *c)
 	render_init(&r, v[OPTION_JSON].given ? RENDER_JSON : RENDER_LOG, name, info.policy);
 	if (v[OPTION_FROM].given)
 		return replay(c, name, &r, &info, v[OPTION_FOLLOW].given);
-	info.answer = -1;
-	return log_messages(c, name, &info, v[OPTION_NUMBER].given ? v[OPTION_NUMBER].number : -1, &r, 0);
+	return show_messages(c, name, &info, &r);
 }

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "start.h"
+#include "template.h"
 #include "term.h"
 #include "verb.h"
 
@@ -48,10 +49,14 @@ static int read_line(struct cli *c, int argc, char **argv)
 	char cause[200];
 	int at = 1;
 
-	if (!option_parse(&c->o, OPTION_GLOBAL, true, argc, argv, &at, cause, sizeof(cause)))
+	if (!option_parse(&c->o, OPTION_GLOBAL | OPTION_BIT(OPTION_STDIO), true, argc, argv, &at, cause, sizeof(cause)))
 		return fail(FAIL_USAGE, "%s `sink help` tells more.", cause);
-	if (at == argc)
+	if (c->o.v[OPTION_STDIO].given && at < argc)
+		return fail(FAIL_USAGE, "Option --stdio stands in place of a verb.");
+	if (at == argc) {
+		c->verb = c->o.v[OPTION_STDIO].given ? verb_find("stdio") : NULL;
 		return 0;
+	}
 	c->verb = verb_find(argv[at]);
 	if (!c->verb)
 		return unknown_verb(argv[at]);
@@ -75,7 +80,7 @@ static int run(struct cli *c)
 	}
 	if (c->o.count < (size_t)c->verb->least || (c->verb->most >= 0 && c->o.count > (size_t)c->verb->most))
 		return fail(FAIL_USAGE, "Usage: sink %s %s", c->verb->name, c->verb->args);
-	if (c->verb->daemon != VERB_ALONE && (code = start_connect(c)))
+	if ((code = template_apply(c)) || (c->verb->daemon != VERB_ALONE && (code = start_connect(c))))
 		return code;
 	return c->verb->run(c);
 }
@@ -92,6 +97,7 @@ int main(int argc, char **argv)
 	code = read_line(&c, argc, argv);
 	if (code)
 		goto out;
+	term_markdown_set(c.o.v[OPTION_RAW].given);
 	if (!term_init(c.o.v[OPTION_COLOR].text, c.o.v[OPTION_QUIET].given))
 		code = fail(FAIL_USAGE, "Option --color takes auto, always or never.");
 	else if (c.o.v[OPTION_VERSION].given)
@@ -102,6 +108,7 @@ int main(int argc, char **argv)
 		code = run(&c);
 out:
 	sink_close(c.sink);
+	buf_release(&c.prefix);
 	option_release(&c.o);
 	return term_finish(code);
 }

@@ -13,64 +13,98 @@
 #include "nearest.h"
 
 const struct option_row option_rows[OPTION_COUNT] = {
-	[OPTION_HELP] = { 'h', "help", NULL, OPTION_IS_FLAG, NULL, "show this help" },
-	[OPTION_VERSION] = { 'V', "version", NULL, OPTION_IS_FLAG, NULL, "show the version" },
+	[OPTION_HELP] = { 'h', "help", NULL, OPTION_IS_FLAG, NULL, "show this help", NULL },
+	[OPTION_VERSION] = { 'V', "version", NULL, OPTION_IS_FLAG, NULL, "show the version", NULL },
 	[OPTION_ENDPOINT] = { 'H', "host", "ENDPOINT", OPTION_IS_TEXT, NULL,
-			      "the daemon's endpoint, such as ipc:///run/sinkd/sinkd.sock" },
-	[OPTION_INSTANCE] = { 'L', "instance", "NAME", OPTION_IS_TEXT, NULL,
-			      "another daemon of this user: sinkd-NAME.sock in the runtime directory" },
-	[OPTION_JSON] = { 0, "json", NULL, OPTION_IS_FLAG, NULL, "one JSON object a line on standard output" },
-	[OPTION_QUIET] = { 'q', "quiet", NULL, OPTION_IS_FLAG, NULL, "no notes, progress and footers; ls: names only" },
-	[OPTION_COLOR] = { 0, "color", "WHEN", OPTION_IS_TEXT, NULL, "auto, always or never" },
+			      "the daemon's endpoint, such as ipc:///run/sinkd/sinkd.sock", NULL },
+	[OPTION_INSTANCE] = { 'L', "instance", "INSTANCE", OPTION_IS_TEXT, NULL,
+			      "another daemon of this user: sinkd-INSTANCE.sock in the runtime directory", NULL },
+	[OPTION_JSON] = { 0, "json", NULL, OPTION_IS_FLAG, NULL, "one JSON object a line on standard output", NULL },
+	[OPTION_QUIET] = { 'q', "quiet", NULL, OPTION_IS_FLAG, NULL, "no notes, progress and footers; ls: names only",
+			   NULL },
+	[OPTION_RAW] = { 0, "raw", NULL, OPTION_IS_FLAG, NULL, "show Markdown as it is, unstyled", NULL },
+	[OPTION_COLOR] = { 0, "color", "WHEN", OPTION_IS_TEXT, NULL, "auto, always or never", "auto always never" },
 	[OPTION_CONVERSATION] = { 'c', "conversation", "NAME", OPTION_IS_TEXT, NULL,
-				  "the conversation, made when there is none; - is the last used" },
+				  "the conversation, made when there is none; - is the last used", NULL },
 	[OPTION_SYSTEM] = { 's', "system", "TEXT", OPTION_IS_TEXT, NULL,
-			    "the system prompt of a new conversation; @FILE reads it from a file" },
+			    "the system prompt of a new conversation; @FILE reads it from a file", NULL },
 	[OPTION_POLICY] = { 0, "policy", "POLICY", OPTION_IS_TEXT, NULL,
-			    "what a new conversation keeps in sight, such as sink:4,1020" },
+			    "what a new conversation keeps in sight, such as sink:4,1020",
+			    "dense window: recompute: sink: separator: anchor:" },
 	[OPTION_MARKS] = { 0, "marks", "IDS", OPTION_IS_TEXT, NULL,
-			   "the tokens that a separator or anchor policy keeps, ids with commas" },
-	[OPTION_FILE] = { 'f', "file", "FILE", OPTION_IS_LIST, NULL,
-			  "add a file's text to the prompt; may be repeated" },
-	[OPTION_DETACH] = { 'd', "detach", NULL, OPTION_IS_FLAG, NULL, "return at once; the answer goes on by itself" },
-	[OPTION_STRICT] = { 0, "strict", NULL, OPTION_IS_FLAG, NULL, "exit 7 when the answer was cut by its length" },
-	[OPTION_TIMEOUT] = { 0, "timeout", "SECONDS", OPTION_IS_FLOAT, NULL, "give up after this time with exit 124" },
-	[OPTION_MAX] = { 'n', "max", "TOKENS", OPTION_IS_INT, "max_tokens", "the longest answer; 0: no limit" },
-	[OPTION_SEED] = { 0, "seed", "N", OPTION_IS_INT, "seed", "same seed, same words" },
+			   "the tokens that a separator or anchor policy keeps, ids with commas", NULL },
+	[OPTION_TEMPLATE] = { 't', "template", "TEMPLATE", OPTION_IS_TEXT, NULL,
+			      "system prompt, policy and settings of a template; see `sink help template`", NULL },
+	[OPTION_TEMPORARY] = { 0, "temp", NULL, OPTION_IS_FLAG, NULL,
+			       "a temporary conversation, whatever $SINK_CONVERSATION says", NULL },
+	[OPTION_FILE] = { 'f', "file", "FILE", OPTION_IS_LIST, NULL, "add a file's text to the prompt; may be repeated",
+			  NULL },
+	[OPTION_DETACH] = { 'd', "detach", NULL, OPTION_IS_FLAG, NULL, "return at once; the answer goes on by itself",
+			    NULL },
+	[OPTION_STRICT] = { 0, "strict", NULL, OPTION_IS_FLAG, NULL, "exit 7 when the answer was cut by its length",
+			    NULL },
+	[OPTION_TIMEOUT] = { 0, "timeout", "SECONDS", OPTION_IS_FLOAT, NULL, "give up after this time with exit 124",
+			     NULL },
+	[OPTION_MAX] = { 'n', "max", "TOKENS", OPTION_IS_INT, "max_tokens", "the longest answer; 0: no limit", NULL },
+	[OPTION_SEED] = { 0, "seed", "N", OPTION_IS_INT, "seed", "same seed, same words", NULL },
 	[OPTION_TEMPERATURE] = { 0, "temperature", "T", OPTION_IS_FLOAT, "temperature",
-				 "how freely words are chosen; 0: always the likeliest" },
-	[OPTION_TOP_K] = { 0, "top-k", "K", OPTION_IS_INT, "top_k", "choose among the K likeliest tokens; 0: all" },
-	[OPTION_TOP_P] = { 0, "top-p", "P", OPTION_IS_FLOAT, "top_p", "choose among tokens that add up to P" },
-	[OPTION_MIN_P] = { 0, "min-p", "P", OPTION_IS_FLOAT, "min_p", "leave out tokens below P times the likeliest" },
+				 "how freely words are chosen; 0: always the likeliest", NULL },
+	[OPTION_TOP_K] = { 0, "top-k", "K", OPTION_IS_INT, "top_k", "choose among the K likeliest tokens; 0: all",
+			   NULL },
+	[OPTION_TOP_P] = { 0, "top-p", "P", OPTION_IS_FLOAT, "top_p", "choose among tokens that add up to P", NULL },
+	[OPTION_MIN_P] = { 0, "min-p", "P", OPTION_IS_FLOAT, "min_p", "leave out tokens below P times the likeliest",
+			   NULL },
 	[OPTION_REPETITION] = { 0, "repetition-penalty", "R", OPTION_IS_FLOAT, "repetition_penalty",
-				"above 1: repeat less" },
+				"above 1: repeat less", NULL },
 	[OPTION_PRESENCE] = { 0, "presence-penalty", "R", OPTION_IS_FLOAT, "presence_penalty",
-			      "above 0: avoid tokens that were used" },
+			      "above 0: avoid tokens that were used", NULL },
 	[OPTION_FREQUENCY] = { 0, "frequency-penalty", "R", OPTION_IS_FLOAT, "frequency_penalty",
-			       "above 0: avoid tokens by how often they were used" },
+			       "above 0: avoid tokens by how often they were used", NULL },
 	[OPTION_PENALTY_LAST] = { 0, "penalty-last", "N", OPTION_IS_INT, "penalty_last",
-				  "how many tokens back the penalties look" },
-	[OPTION_STOP] = { 0, "stop", "TEXT", OPTION_IS_LIST, "stop",
-			  "end the answer before this text; may be repeated" },
+				  "how many tokens back the penalties look", NULL },
+	[OPTION_STOP] = { 0, "stop", "TEXT", OPTION_IS_LIST, "stop", "end the answer before this text; may be repeated",
+			  NULL },
+	[OPTION_SCHEMA] = { 0, "schema", "FILE", OPTION_IS_FILE, "schema",
+			    "the answer is JSON that fits this JSON Schema; - is standard input", NULL },
+	[OPTION_REGEX] = { 0, "regex", "PATTERN", OPTION_IS_TEXT, "regex",
+			   "the answer as a whole matches this regular expression", NULL },
 	[OPTION_LOGPROBS] = { 0, "logprobs", NULL, OPTION_IS_FLAG, "logprobs",
-			      "with --json: each token with its log-probability" },
-	[OPTION_READ_ONLY] = { 'r', "read-only", NULL, OPTION_IS_FLAG, NULL, "watch without a prompt" },
-	[OPTION_FOLLOW] = { 'f', "follow", NULL, OPTION_IS_FLAG, NULL, "go on with what comes" },
-	[OPTION_NUMBER] = { 'n', "number", "N", OPTION_IS_INT, NULL, "the last N messages; grep: of those that match" },
-	[OPTION_FROM] = { 0, "from", "SEQ", OPTION_IS_INT, NULL, "events from this sequence number on" },
-	[OPTION_FORCE] = { 0, "force", NULL, OPTION_IS_FLAG, NULL,
-			   "do not ask; export: write over a file that exists" },
-	[OPTION_SPECIAL] = { 0, "special", NULL, OPTION_IS_FLAG, NULL, "read the names of special tokens as such" },
+			      "with --json: each token with its log-probability", NULL },
+	[OPTION_TOP_LOGPROBS] = { 0, "top-logprobs", "K", OPTION_IS_INT, "top_logprobs",
+				  "with --json: each token with the K likeliest, 0 to 20", NULL },
+	[OPTION_NO_THINKING] = { 0, "no-thinking", NULL, OPTION_IS_FLAG, "no_thinking",
+				 "the model answers without thinking first, where its template can say so", NULL },
+	[OPTION_READ_ONLY] = { 'r', "read-only", NULL, OPTION_IS_FLAG, NULL, "watch without a prompt", NULL },
+	[OPTION_FOLLOW] = { 'f', "follow", NULL, OPTION_IS_FLAG, NULL, "go on with what comes", NULL },
+	[OPTION_NUMBER] = { 'n', "number", "N", OPTION_IS_INT, NULL, "the last N messages; grep: of those that match",
+			    NULL },
+	[OPTION_FROM] = { 0, "from", "SEQ", OPTION_IS_INT, NULL, "events from this sequence number on", NULL },
+	[OPTION_FORCE] = { 0, "force", NULL, OPTION_IS_FLAG, NULL, "do not ask; export: write over a file that exists",
+			   NULL },
+	[OPTION_SPECIAL] = { 0, "special", NULL, OPTION_IS_FLAG, NULL, "read the names of special tokens as such",
+			     NULL },
 	[OPTION_WITHIN] = { 'c', "in", "NAME", OPTION_IS_TEXT, NULL,
-			    "search this conversation alone; - is the last used" },
+			    "search this conversation alone; - is the last used", NULL },
 	[OPTION_OUTPUT] = { 'o', "output", "FILE", OPTION_IS_TEXT, NULL,
-			    "write this file, as a whole or not at all; - is standard output" },
-	[OPTION_FORMAT] = { 0, "format", "FORMAT", OPTION_IS_TEXT, NULL, "md (the default), json or bundle" },
+			    "write this file, as a whole or not at all; - is standard output", NULL },
+	[OPTION_FORMAT] = { 0, "format", "FORMAT", OPTION_IS_TEXT, NULL, "md (the default), json or bundle",
+			    "md json bundle" },
 	[OPTION_CACHE] = { 0, "with-cache", NULL, OPTION_IS_FLAG, NULL,
-			   "a bundle with the model's memory in it, which need not be read anew" },
+			   "a bundle with the model's memory in it, which need not be read anew", NULL },
+	[OPTION_STDIO] = { 0, "stdio", NULL, OPTION_IS_FLAG, NULL, "in place of a verb: the verb stdio", NULL },
+	[OPTION_FIELDS] = { 'F', "fields", "TEXT", OPTION_IS_TEXT, NULL,
+			    "a line of one's own for each, such as '{name}: {tokens}'", NULL },
+	[OPTION_NO_LEGEND] = { 0, "no-legend", NULL, OPTION_IS_FLAG, NULL, "no heading above the table", NULL },
+	[OPTION_NO_PAGER] = { 0, "no-pager", NULL, OPTION_IS_FLAG, NULL, "no $PAGER on a terminal", NULL },
+	[OPTION_SINCE] = { 0, "since", "TIME", OPTION_IS_TEXT, NULL,
+			   "messages from then on: 10m, 3h, 2d ago, or 2026-01-31 or with 12:30", NULL },
+	[OPTION_ONCE] = { 0, "once", NULL, OPTION_IS_FLAG, NULL, "show it once", NULL },
+	[OPTION_INTERVAL] = { 'd', "interval", "SECONDS", OPTION_IS_FLOAT, NULL, "the time between two looks; 1",
+			      NULL },
+	[OPTION_TIMES] = { 'n', "times", "N", OPTION_IS_INT, NULL, "look N times, and end", NULL },
 };
 
-static enum option find_name(uint64_t allowed, const char *name, size_t len)
+enum option option_named(uint64_t allowed, const char *name, size_t len)
 {
 	for (enum option i = 0; i < OPTION_COUNT; i++)
 		if ((allowed & OPTION_BIT(i)) && strlen(option_rows[i].name) == len &&
@@ -79,7 +113,7 @@ static enum option find_name(uint64_t allowed, const char *name, size_t len)
 	return OPTION_COUNT;
 }
 
-static enum option find_letter(uint64_t allowed, char letter)
+enum option option_lettered(uint64_t allowed, char letter)
 {
 	for (enum option i = 0; i < OPTION_COUNT; i++)
 		if ((allowed & OPTION_BIT(i)) && option_rows[i].letter == letter)
@@ -107,15 +141,20 @@ static bool append(const char ***list, size_t *count, const char *text)
 
 static bool take_number(const struct option_row *row, struct option_value *v, const char *text)
 {
+	int64_t number = 0;
+	double real = 0;
 	char *end;
 
 	errno = 0;
-	if (row->type == OPTION_IS_INT) {
-		v->number = strtoll(text, &end, 10);
-		return end != text && !*end && !errno;
-	}
-	v->real = strtod(text, &end);
-	return end != text && !*end && isfinite(v->real);
+	if (row->type == OPTION_IS_INT)
+		number = strtoll(text, &end, 10);
+	else
+		real = strtod(text, &end);
+	if (end == text || *end || !isfinite(real) || (row->type == OPTION_IS_INT && errno))
+		return false;
+	v->number = number;
+	v->real = real;
+	return true;
 }
 
 static bool take_value(struct options *o, enum option which, const char *text, char *cause, size_t size)
@@ -123,8 +162,6 @@ static bool take_value(struct options *o, enum option which, const char *text, c
 	const struct option_row *row = &option_rows[which];
 	struct option_value *v = &o->v[which];
 
-	v->given = true;
-	v->text = text;
 	if (row->type == OPTION_IS_LIST && !append(&v->list, &v->count, text))
 		return no_memory(cause, size);
 	if ((row->type == OPTION_IS_INT || row->type == OPTION_IS_FLOAT) && !take_number(row, v, text)) {
@@ -132,6 +169,8 @@ static bool take_value(struct options *o, enum option which, const char *text, c
 			 row->type == OPTION_IS_INT ? "a whole number" : "a number", text);
 		return false;
 	}
+	v->given = true;
+	v->text = text;
 	return true;
 }
 
@@ -156,7 +195,7 @@ static bool take_long(struct options *o, uint64_t allowed, int argc, char **argv
 {
 	const char *name = argv[(*at)++] + 2;
 	size_t len = strcspn(name, "=");
-	enum option which = find_name(allowed, name, len);
+	enum option which = option_named(allowed, name, len);
 	const struct option_row *row = &option_rows[which];
 
 	if (which == OPTION_COUNT)
@@ -181,7 +220,7 @@ static bool take_letters(struct options *o, uint64_t allowed, int argc, char **a
 	const char *word = argv[(*at)++] + 1;
 
 	for (; *word; word++) {
-		enum option which = find_letter(allowed, *word);
+		enum option which = option_lettered(allowed, *word);
 
 		if (which == OPTION_COUNT) {
 			snprintf(cause, size, "There is no option -%c here.", *word);
@@ -234,13 +273,35 @@ void option_release(struct options *o)
 {
 	for (enum option i = 0; i < OPTION_COUNT; i++)
 		free(o->v[i].list);
+	for (size_t i = 0; i < o->owned_count; i++)
+		free((char *)(uintptr_t)o->owned[i]);
+	free(o->owned);
 	free(o->args);
 	*o = (struct options){ 0 };
+}
+
+bool option_set(struct options *o, enum option which, const char *text, char *cause, size_t size)
+{
+	char *copy = strdup(text);
+
+	if (!copy || !append(&o->owned, &o->owned_count, copy)) {
+		free(copy);
+		return no_memory(cause, size);
+	}
+	return take_value(o, which, copy, cause, size);
+}
+
+void option_unset(struct options *o, enum option which)
+{
+	free(o->v[which].list);
+	o->v[which] = (struct option_value){ 0 };
 }
 
 static void add_setting(const struct option_row *row, const struct option_value *v, struct sink_args *a)
 {
 	switch (row->type) {
+	case OPTION_IS_FILE: /* the caller has read it */
+		break;
 	case OPTION_IS_FLAG:
 		sink_args_bool(a, row->key, true);
 		break;
@@ -262,7 +323,7 @@ static void add_setting(const struct option_row *row, const struct option_value 
 	}
 }
 
-void option_sampling(const struct options *o, struct sink_args *a)
+void option_sampling(const struct options *o, const char *schema, size_t size, struct sink_args *a)
 {
 	bool any = false;
 
@@ -272,7 +333,10 @@ void option_sampling(const struct options *o, struct sink_args *a)
 		if (!any)
 			sink_args_map(a, "sampling");
 		any = true;
-		add_setting(&option_rows[i], &o->v[i], a);
+		if (option_rows[i].type == OPTION_IS_FILE)
+			sink_args_json(a, option_rows[i].key, schema, size);
+		else
+			add_setting(&option_rows[i], &o->v[i], a);
 	}
 	if (any)
 		sink_args_end(a);

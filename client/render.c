@@ -29,8 +29,21 @@ void render_init(struct render *r, enum render_style style, const char *name, co
 	snprintf(r->name, sizeof(r->name), "%s", name);
 }
 
+/* Markdown that waits for more is shown as it is. */
+static void flush_markdown(struct render *r)
+{
+	struct buf b = { 0 };
+
+	if (!r->markdown.count)
+		return;
+	markdown_flush(&r->markdown, &b);
+	term_raw(buf_text(&b), b.size);
+	buf_release(&b);
+}
+
 void render_newline(struct render *r)
 {
+	flush_markdown(r);
 	if (r->in_line)
 		term_raw("\n", 1);
 	r->in_line = false;
@@ -42,6 +55,30 @@ static void write_text(struct render *r, const char *text, size_t len)
 		return;
 	term_text(text, len);
 	r->in_line = text[len - 1] != '\n';
+}
+
+/* The same of a model's text, which is Markdown; its first `skip` bytes are not shown. */
+static void write_markdown(struct render *r, const char *text, size_t len, size_t skip)
+{
+	struct buf plain = { 0 }, styled = { 0 };
+
+	if (len == skip || !term_markdown()) {
+		flush_markdown(r);
+		write_text(r, text + skip, len - skip);
+		return;
+	}
+	markdown_add(&r->markdown, text, skip, &styled);
+	buf_clear(&styled);
+	if (term_filters())
+		term_filter(&plain, text + skip, len - skip);
+	else
+		buf_add(&plain, text + skip, len - skip);
+	markdown_add(&r->markdown, buf_text(&plain), plain.size, &styled);
+	if (styled.size)
+		term_raw(buf_text(&styled), styled.size);
+	r->in_line = text[len - 1] != '\n';
+	buf_release(&plain);
+	buf_release(&styled);
 }
 
 static void write_line(enum term_style style, const char *text)
@@ -61,7 +98,8 @@ static void heading(int64_t number, const char *role, const char *note)
 	write_line(TERM_BOLD, text);
 }
 
-void render_message(struct render *r, int64_t number, const char *role, const char *text, size_t len, const char *note)
+void render_message(struct render *r, int64_t number, const char *role, const char *text, size_t len, size_t skip,
+		    const char *note)
 {
 	if (r->style == RENDER_CHAT && strcmp(role, "system") == 0)
 		return;
@@ -76,7 +114,11 @@ void render_message(struct render *r, int64_t number, const char *role, const ch
 		term_raw(buf_text(&b), b.size);
 		buf_release(&b);
 	}
-	write_text(r, text, len);
+	r->markdown = (struct markdown){ 0 };
+	if (strcmp(role, "assistant") == 0)
+		write_markdown(r, text, len, skip);
+	else
+		write_text(r, text + skip, len - skip);
 	render_newline(r);
 	if (r->style == RENDER_LOG)
 		term_raw("\n", 1);
@@ -113,7 +155,7 @@ static enum render_end on_message(struct render *r, const struct sink_reply *ev)
 	if (number == r->own)
 		r->own = -1; /* once: a message taken back gives its number to another one */
 	else if (r->style != RENDER_TEXT && role && text)
-		render_message(r, number, role, text, len, NULL);
+		render_message(r, number, role, text, len, 0, NULL);
 	return RENDER_MORE;
 }
 
@@ -121,6 +163,7 @@ static enum render_end on_answer(struct render *r, const struct sink_reply *ev)
 {
 	r->answering = true;
 	r->error[0] = '\0';
+	r->markdown = (struct markdown){ 0 };
 	if (r->style == RENDER_LOG) {
 		render_newline(r);
 		heading(sink_int(ev, "message", -1), "assistant", NULL);
@@ -128,11 +171,18 @@ static enum render_end on_answer(struct render *r, const struct sink_reply *ev)
 	return RENDER_MORE;
 }
 
+/* Nobody waits at a prompt for what is only read: no answer may follow it. */
+static bool prefill_matters(const struct render *r)
+{
+	return r->answering || r->style != RENDER_CHAT;
+}
+
 static enum render_end on_prefill(struct render *r, const struct sink_reply *ev)
 {
 	int64_t done = sink_int(ev, "done", 0), total = sink_int(ev, "total", 0);
 
-	r->answering = true;
+	if (!prefill_matters(r))
+		return RENDER_MORE;
 	if (done >= total)
 		term_clear();
 	else if (sink_float(ev, "ms", 0) >= PROGRESS_MS && !r->in_line)
@@ -148,7 +198,7 @@ static enum render_end on_text(struct render *r, const struct sink_reply *ev)
 
 	r->answering = true;
 	if (text)
-		write_text(r, text, len);
+		write_markdown(r, text, len, 0);
 	return RENDER_MORE;
 }
 
@@ -294,6 +344,8 @@ bool render_shows(const struct render *r, const struct sink_reply *ev)
 		return sink_int(ev, "message", -1) != r->own;
 	if (row && row->show == on_restored)
 		return restored_matters(r, ev);
+	if (row && row->show == on_prefill)
+		return prefill_matters(r);
 	return row && row->loud;
 }
 

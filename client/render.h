@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "markdown.h"
 #include "sink.h"
 
 enum render_style { RENDER_TEXT, RENDER_LOG, RENDER_CHAT, RENDER_JSON };
@@ -29,6 +30,7 @@ struct render {
 	char name[264];	 /* the conversation; follows a renaming */
 	char finish[16]; /* of the last answer that ended; "" before */
 	char error[240]; /* the last error event's text */
+	struct markdown markdown;
 };
 
 enum render_end {
@@ -45,8 +47,12 @@ enum render_end render_event(struct render *r, const struct sink_reply *ev);
 /* Whether an event would write anything in the chat; a silent one need not disturb the prompt. */
 bool render_shows(const struct render *r, const struct sink_reply *ev);
 
-/* A whole message, as RENDER_LOG or RENDER_CHAT show it; `note` (NULL: none) stands beside its heading. */
-void render_message(struct render *r, int64_t number, const char *role, const char *text, size_t len, const char *note);
+/*
+ * A whole message, as RENDER_LOG or RENDER_CHAT show it, but for the first `skip` bytes of its text; `note` (NULL:
+ * none) stands beside its heading.
+ */
+void render_message(struct render *r, int64_t number, const char *role, const char *text, size_t len, size_t skip,
+		    const char *note);
 
 /* A line of ours between two messages. */
 void render_rule(struct render *r, const char *text);

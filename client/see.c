@@ -7,6 +7,7 @@
 
 #include "buf.h"
 #include "format.h"
+#include "json.h"
 #include "target.h"
 #include "term.h"
 #include "verb.h"
@@ -54,7 +55,7 @@ static void print_row(const struct sink_reply *r, size_t i, size_t cells)
 	printf("  %s\n", format_age(now() - sink_float(r, path, 0), age, sizeof(age)));
 }
 
-static void print_table(const struct sink_reply *r, size_t count)
+static void print_table(const struct sink_reply *r, size_t count, bool legend)
 {
 	size_t cells = 4;
 	char path[64];
@@ -66,12 +67,77 @@ static void print_table(const struct sink_reply *r, size_t count)
 		width = term_width(text_at(r, path));
 		cells = width > cells ? width : cells;
 	}
-	printf("%s", term_style(1, TERM_BOLD));
-	print_padded("NAME", cells);
-	printf("  %-9s %6s %8s %8s %9s %8s  %-6s  %s%s\n", "STATE", "MSGS", "TOKENS", "WINDOW", "EVICTED", "CLIENTS",
-	       "TIER", "LAST", term_style(1, TERM_PLAIN));
+	if (legend) {
+		printf("%s", term_style(1, TERM_BOLD));
+		print_padded("NAME", cells);
+		printf("  %-9s %6s %8s %8s %9s %8s  %-6s  %s%s\n", "STATE", "MSGS", "TOKENS", "WINDOW", "EVICTED",
+		       "CLIENTS", "TIER", "LAST", term_style(1, TERM_PLAIN));
+	}
 	for (size_t i = 0; i < count; i++)
 		print_row(r, i, cells);
+}
+
+/* The value under a path of keys with dots between: a string's text, or the JSON of anything else. False: none. */
+static bool add_member(struct buf *b, struct json from, const char *path, size_t len)
+{
+	char key[64];
+
+	for (const char *end = path + len; path < end; path += len + 1) {
+		len = 0;
+		while (path + len < end && path[len] != '.')
+			len++;
+		snprintf(key, sizeof(key), "%.*s", (int)len, path);
+		if (!json_member(from, key, &from))
+			return false;
+	}
+	if (!json_unquote(from, b))
+		buf_add(b, from.text, from.size);
+	return true;
+}
+
+/* One line of a person's own form. */
+static int print_form(struct json one, const char *form)
+{
+	struct buf b = { 0 };
+	int code = 0;
+
+	for (const char *at = form; *at && !code; at++) {
+		size_t len = strcspn(at, "}");
+
+		if (*at == '\\' && (at[1] == 't' || at[1] == 'n')) {
+			buf_adds(&b, *++at == 't' ? "\t" : "\n");
+		} else if (*at == '{' && at[1] == '{') {
+			buf_add(&b, at++, 1);
+		} else if (*at != '{') {
+			buf_add(&b, at, 1);
+		} else if (at[len] && add_member(&b, one, at + 1, len - 1)) {
+			at += len;
+		} else {
+			code = fail(FAIL_USAGE, "Option -F: there is no %.*s; `sink ls --json` shows the keys.",
+				    (int)(at[len] ? len + 1 : len), at);
+		}
+	}
+	buf_adds(&b, "\n");
+	if (!code)
+		term_text(buf_text(&b), b.size);
+	buf_release(&b);
+	return code;
+}
+
+static int print_forms(const struct sink_reply *r, const char *form)
+{
+	char *text = sink_json(r);
+	struct json array = { "[]", 2 }, one;
+	size_t at = 0;
+	int code = 0;
+
+	if (!text)
+		return fail(FAIL_FAILED, "There is not enough memory.");
+	json_member((struct json){ text, strlen(text) }, "conversations", &array);
+	while (!code && json_next(array, &at, &one))
+		code = print_form(one, form);
+	free(text);
+	return code;
 }
 
 int see_ls(struct cli *c)
@@ -86,13 +152,15 @@ int see_ls(struct cli *c)
 	count = sink_count(r, "conversations");
 	if (c->o.v[OPTION_JSON].given) {
 		code = verb_json_lines(r, "conversations");
+	} else if (c->o.v[OPTION_FIELDS].given) {
+		code = print_forms(r, c->o.v[OPTION_FIELDS].text);
 	} else if (c->o.v[OPTION_QUIET].given) {
 		for (size_t i = 0; i < count; i++) {
 			snprintf(path, sizeof(path), "conversations.%zu.name", i);
 			printf("%s\n", text_at(r, path));
 		}
 	} else if (count) {
-		print_table(r, count);
+		print_table(r, count, !c->o.v[OPTION_NO_LEGEND].given);
 	} else {
 		term_hint("There is no conversation yet; `sink` begins one.\n");
 	}
@@ -211,6 +279,9 @@ static void print_model(const struct sink_reply *r)
 	       text_at(r, "model.turns"));
 	printf("            %s\n", text_at(r, "model.path"));
 	printf("   Kernels: %s, %" PRId64 " threads\n", text_at(r, "model.kernels"), sink_int(r, "model.threads", 0));
+	if (sink_str(r, "model.policy", NULL))
+		printf("    Policy: %s for new conversations (%s)\n", text_at(r, "model.policy"),
+		       text_at(r, "model.policy_from"));
 }
 
 /* Where conversations are kept; that saving has stopped is nothing to overlook. */

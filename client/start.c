@@ -15,13 +15,22 @@
 #include <unistd.h>
 
 #include "follow.h"
+#include "format.h"
 #include "paths.h"
 #include "spawn.h"
 #include "term.h"
 
-enum { HELLO_MS = 10000, TRY_MS = 1000, LOAD_MS = 120000, NAP_MS = 20, LOADING_NOTE_MS = 500 };
+enum {
+	HELLO_MS = 10000,
+	SAY_MS = 2000, /* without an answer; and what a first attempt takes */
+	LOAD_MS = 120000,
+	LOOK_MS = 500, /* what completion waits */
+	NAP_MS = 20,
+	LOADING_NOTE_MS = 500,
+	PERIODS = 3, /* after so many in which it shows nothing, a daemon does not answer */
+};
 
-static int find_endpoint(struct cli *c)
+int start_find(struct cli *c)
 {
 	const char *given = c->o.v[OPTION_ENDPOINT].text, *instance = c->o.v[OPTION_INSTANCE].text;
 	char named[sizeof(c->endpoint)];
@@ -47,8 +56,7 @@ static int find_endpoint(struct cli *c)
 	return 0;
 }
 
-/* Whether somebody listens. Only a Unix socket can tell; of others it is believed. */
-static bool present(const char *endpoint)
+bool start_present(const char *endpoint)
 {
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
 	socklen_t size;
@@ -155,39 +163,114 @@ static int died(const struct spawn *s)
 	return fail(FAIL_MODEL, "The daemon ended at once: %s\n      (its log is %s)", line, s->log);
 }
 
-/* Whether the last attempt to connect may succeed later. */
-static bool may_come(void)
-{
-	const char *name = sink_error_name(sink_error(NULL));
+/* What the daemon shows of itself in shared memory; it need not answer for that. */
+enum seen { SEEN_NOTHING, SEEN_LOADING, SEEN_AT_WORK, SEEN_SILENT };
 
-	return strcmp(name, "econn") == 0 || strcmp(name, "etimedout") == 0;
+struct sight {
+	enum seen seen;
+	double age; /* seconds since it showed anything */
+	long pid;
+};
+
+static struct sight look(const struct cli *c)
+{
+	struct sink_reply *r = sink_board(c->endpoint);
+	const char *state = r ? sink_str(r, "state", NULL) : NULL;
+	struct sight s = { SEEN_NOTHING, sink_float(r, "age", 0), (long)sink_int(r, "pid", 0) };
+
+	if (r && s.age * 1e3 > PERIODS * sink_float(r, "period_ms", 1000))
+		s.seen = SEEN_SILENT;
+	else if (r)
+		s.seen = state && strcmp(state, "loading") == 0 ? SEEN_LOADING : SEEN_AT_WORK;
+	sink_reply_free(r);
+	return s;
 }
 
-/* Waits until a daemon answers. `s` is the one that was started, NULL when one was there; `what` is being waited for.
+/* How long a daemon is waited for in all. One that loads its model, or may be doing so, is given time. */
+static int64_t patience(const struct cli *c, const struct sight *s)
+{
+	const struct option_value *limit = &c->o.v[OPTION_TIMEOUT];
+	int64_t ms = HELLO_MS;
+
+	if (c->verb->daemon == VERB_STARTS)
+		ms = s->seen == SEEN_LOADING || s->seen == SEEN_NOTHING ? LOAD_MS : FOLLOW_PATIENCE_MS;
+	if (limit->given && limit->real * 1e3 < (double)ms)
+		ms = limit->real > 0 ? (int64_t)(limit->real * 1e3) : 0;
+	return ms;
+}
+
+static int no_answer(const struct cli *c, const struct sight *s)
+{
+	const struct option_value *limit = &c->o.v[OPTION_TIMEOUT];
+	const double most = (double)patience(c, s);
+	enum fail_code code = limit->given && most >= limit->real * 1e3 - 1 ? FAIL_TIMEOUT : FAIL_UNREACHABLE;
+	char age[32];
+
+	term_clear();
+	if (s->seen == SEEN_SILENT)
+		return fail(code, "The daemon at %s does not answer: process %ld has shown no life for %s.",
+			    c->endpoint, s->pid, format_age(s->age, age, sizeof(age)));
+	if (s->seen == SEEN_LOADING)
+		return fail(code, "The daemon at %s is still loading its model.", c->endpoint);
+	return fail(code, "The daemon at %s does not answer.", c->endpoint);
+}
+
+static bool last_was(const char *name)
+{
+	return strcmp(sink_error_name(sink_error(NULL)), name) == 0;
+}
+
+/*
+ * One attempt. Attempts take longer and longer, since each that is given up leaves a connection in the queue of a
+ * daemon that does not look at it. Returns false for an error that is final.
+ */
+static bool try_open(struct cli *c, int64_t left, int *attempts)
+{
+	int64_t ms = (int64_t)SAY_MS << (*attempts < 8 ? *attempts : 8);
+
+	++*attempts;
+	c->sink = sink_open(c->endpoint, "sink", (int)(ms < left ? ms : left));
+	return c->sink || last_was("etimedout") || (c->verb->daemon == VERB_STARTS && last_was("econn"));
+}
+
+/*
+ * Waits until a daemon answers. `s` is the one that was started, NULL when one was there; `what` is being waited for.
+ * While it shows that it loads its model, it is not asked.
  */
 static int wait_ready(struct cli *c, const struct spawn *s, const char *what)
 {
-	int64_t began = follow_clock(), now = began;
+	const int64_t began = follow_clock();
+	struct sight sight;
+	int attempts = 0;
 
-	for (; now - began < LOAD_MS; now = follow_clock()) {
-		bool over = s && spawn_ended(s);
+	for (bool said = s != NULL;; usleep(NAP_MS * 1000)) {
+		const bool over = s && spawn_ended(s), present = start_present(c->endpoint);
+		int64_t waited = follow_clock() - began;
 
-		if (present(c->endpoint)) {
-			c->sink = sink_open(c->endpoint, "sink", TRY_MS);
+		sight = look(c);
+		if (waited > patience(c, &sight))
+			return no_answer(c, &sight);
+		if (!present && c->verb->daemon == VERB_LOOKS)
+			return fail(FAIL_UNREACHABLE, "No daemon is running at %s.", c->endpoint);
+		if (present && sight.seen != SEEN_LOADING) {
+			if (!try_open(c, patience(c, &sight) - waited + 1, &attempts))
+				return last_was("econn") ? fail(FAIL_UNREACHABLE, "%s", sink_error_text(NULL))
+							 : fail_sink(NULL);
 			if (c->sink) {
 				term_clear();
 				return 0;
 			}
-			if (!may_come())
-				return fail_sink(NULL);
 		}
 		if (over)
 			return died(s);
-		if (now - began >= LOADING_NOTE_MS)
-			term_progress("%s  %.0f s", what, (double)(now - began) / 1000);
-		usleep(NAP_MS * 1000);
+		waited = follow_clock() - began;
+		if (waited >= SAY_MS && !said) {
+			said = true;
+			term_note("sink: waiting for the daemon, which does not answer yet\n");
+		}
+		if (waited >= LOADING_NOTE_MS)
+			term_progress("%s  %.0f s", what, (double)waited / 1000);
 	}
-	return fail(FAIL_UNREACHABLE, "The daemon at %s does not answer.", c->endpoint);
 }
 
 /* Starts a daemon and waits for it, unless somebody else has meanwhile. */
@@ -199,7 +282,7 @@ static int start_locked(struct cli *c, const char *model)
 	int code;
 
 	snprintf(what, sizeof(what), "loading %s", *model ? (base ? base + 1 : model) : "the model");
-	if (present(c->endpoint))
+	if (start_present(c->endpoint))
 		return wait_ready(c, NULL, what);
 	code = spawn_daemon(&s, c->endpoint, model);
 	if (!code)
@@ -226,20 +309,21 @@ static int start_daemon(struct cli *c)
 
 int start_connect(struct cli *c)
 {
-	bool starts = c->verb->daemon == VERB_STARTS;
-	int code = find_endpoint(c);
+	int code = start_find(c);
 
 	if (code)
 		return code;
-	if (!present(c->endpoint)) {
-		if (starts)
+	if (!start_present(c->endpoint)) {
+		if (c->verb->daemon == VERB_STARTS)
 			return start_daemon(c);
 		return fail(FAIL_UNREACHABLE, "No daemon is running at %s.", c->endpoint);
 	}
-	if (starts)
-		return wait_ready(c, NULL, "waiting for the daemon");
-	c->sink = sink_open(c->endpoint, "sink", HELLO_MS);
-	if (c->sink)
-		return 0;
-	return may_come() ? fail(FAIL_UNREACHABLE, "%s", sink_error_text(NULL)) : fail_sink(NULL);
+	return wait_ready(c, NULL, "waiting for the daemon");
+}
+
+bool start_look(struct cli *c)
+{
+	if (!start_find(c) && start_present(c->endpoint))
+		c->sink = sink_open(c->endpoint, "sink", LOOK_MS);
+	return c->sink != NULL;
 }

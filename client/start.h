@@ -2,6 +2,8 @@
 #ifndef CLIENT_START_H
 #define CLIENT_START_H
 
+#include <stdbool.h>
+
 #include "verb.h"
 
 /*
@@ -9,6 +11,15 @@
  * once), 6 when no model is known or the new daemon could not use it.
  */
 int start_connect(struct cli *c);
+
+/* Connects c->sink to a daemon that runs and answers at once; false when none does. Starts nothing. */
+bool start_look(struct cli *c);
+
+/* Which daemon: c->endpoint from the options and the environment. An exit code. */
+int start_find(struct cli *c);
+
+/* Whether somebody listens. Only a Unix socket can tell; of others it is believed. */
+bool start_present(const char *endpoint);
 
 /*
  * The model that a new daemon is given: $SINKD_MODEL, the configuration's `model`, the data directory's

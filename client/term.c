@@ -19,7 +19,7 @@
 #include <wchar.h>
 
 static struct {
-	bool quiet, colour[3];
+	bool quiet, colour[3], raw, paged;
 	size_t progress; /* cells of the progress line that stands now */
 	int broken;	 /* errno of standard output */
 } term;
@@ -59,6 +59,24 @@ bool term_init(const char *when, bool quiet)
 	for (int fd = 1; fd <= 2; fd++)
 		term.colour[fd] = wants_colour(when, fd);
 	return true;
+}
+
+bool term_markdown(void)
+{
+	return term.colour[STDOUT_FILENO] && !term.raw;
+}
+
+bool term_markdown_set(bool raw)
+{
+	term.raw = raw;
+	return term_markdown();
+}
+
+void term_paged(bool on)
+{
+	term.paged = on;
+	if (!on && term.broken == EPIPE)
+		term.broken = 0;
 }
 
 bool term_quiet(void)
@@ -146,11 +164,16 @@ void term_raw(const char *text, size_t size)
 	term.broken = term_write(STDOUT_FILENO, text, size);
 }
 
+bool term_filters(void)
+{
+	return term.paged || term_is(STDOUT_FILENO);
+}
+
 void term_text(const char *text, size_t size)
 {
 	struct buf b = { 0 };
 
-	if (!term_is(STDOUT_FILENO)) {
+	if (!term_filters()) {
 		term_raw(text, size);
 		return;
 	}
@@ -182,6 +205,45 @@ size_t term_width(const char *text)
 		text += n;
 	}
 	return cells;
+}
+
+/* The next character: its bytes, and the cells it takes; -1 for one that is not to be shown. */
+static size_t next_character(const char *text, int *cells)
+{
+	mbstate_t state = { 0 };
+	wchar_t c;
+	size_t n = mbrtowc(&c, text, strlen(text), &state);
+
+	*cells = n > MB_LEN_MAX ? -1 : wcwidth(c);
+	return n > MB_LEN_MAX || n == 0 ? 1 : n;
+}
+
+void term_fit(struct buf *b, const char *text, size_t cells, bool pad)
+{
+	size_t all = 0, used = 0, most, n;
+	int width;
+
+	for (const char *at = text; *at && all <= cells; at += n) {
+		n = next_character(at, &width);
+		all += width < 0 ? 1 : (size_t)width;
+	}
+	most = all > cells && cells ? cells - 1 : cells;
+	for (const char *at = text; *at; at += n) {
+		n = next_character(at, &width);
+		if (used + (width < 0 ? 1 : (size_t)width) > most)
+			break;
+		if (width < 0)
+			buf_adds(b, "?");
+		else
+			buf_add(b, at, n);
+		used += width < 0 ? 1 : (size_t)width;
+	}
+	if (all > cells && cells) {
+		buf_adds(b, "…");
+		used++;
+	}
+	for (; pad && used < cells; used++)
+		buf_adds(b, " ");
 }
 
 static __attribute__((format(printf, 2, 0))) void say(const char *before, const char *fmt, va_list args,

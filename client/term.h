@@ -22,6 +22,16 @@ enum term_style { TERM_PLAIN, TERM_DIM, TERM_BOLD, TERM_GREEN, TERM_RED };
  */
 bool term_init(const char *when, bool quiet);
 
+/*
+ * Whether Markdown of a model is styled: where standard output has colour, unless raw text was asked for. Setting gives
+ * what holds from then on.
+ */
+bool term_markdown(void);
+bool term_markdown_set(bool raw);
+
+/* A pager stands before the terminal, or has ended: text is filtered as for the terminal, and it may leave early. */
+void term_paged(bool on);
+
 bool term_is(int fd); /* whether descriptor 0, 1 or 2 is a terminal */
 bool term_quiet(void);
 bool term_escapes(void);   /* whether TERM names one that knows cursor movement */
@@ -37,6 +47,7 @@ int term_write(int fd, const void *data, size_t size);
 /* Text to standard output: filtered on a terminal. A failure is kept for term_finish(); then nothing more is written.
  */
 void term_text(const char *text, size_t size);
+bool term_filters(void);		      /* whether it is */
 void term_raw(const char *text, size_t size); /* the same unfiltered: our own lines, JSON */
 bool term_broken(void);			      /* whether standard output failed */
 
@@ -44,6 +55,12 @@ bool term_broken(void);			      /* whether standard output failed */
 void term_filter(struct buf *b, const char *text, size_t size);
 
 size_t term_width(const char *text); /* cells that a string takes */
+
+/*
+ * Adds `text` on one line as a terminal may show it, in `cells` cells at most: what is longer ends in an ellipsis. With
+ * `pad` blanks fill the rest. A control character is shown as a question mark.
+ */
+void term_fit(struct buf *b, const char *text, size_t cells, bool pad);
 
 /*
  * Talk on standard error. A note is dim and ends without a newline of its own; a hint is a note that only a person at a

@@ -15,21 +15,22 @@ enum { CALL_MS = 30000 };
 
 static int help_run(struct cli *c);
 
-static const char talk[] = "Talk", see[] = "See", change[] = "Change", tools[] = "Tools";
+static const char talk[] = "Talk", see[] = "See", change[] = "Change", tools[] = "Tools", bridges[] = "Bridges";
 
 const struct verb verb_rows[] = {
 	{ "ask", NULL, "[PROMPT|-]", 0, -1, VERB_STARTS,
-	  BIT(CONVERSATION) | BIT(SYSTEM) | BIT(POLICY) | BIT(MARKS) | BIT(FILE) | BIT(DETACH) | BIT(STRICT) |
-		  BIT(TIMEOUT) | OPTION_SAMPLING,
+	  BIT(CONVERSATION) | BIT(TEMPORARY) | BIT(TEMPLATE) | BIT(SYSTEM) | BIT(POLICY) | BIT(MARKS) | BIT(FILE) |
+		  BIT(DETACH) | BIT(STRICT) | BIT(TIMEOUT) | OPTION_SAMPLING,
 	  talk, "ask one question; the answer alone goes to standard output",
 	  "Several words are one prompt. Files and, when it is no terminal, standard input are added\n"
 	  "to it after a blank line each; - is standard input alone. Without -c and $SINK_CONVERSATION\n"
 	  "the conversation is temporary. Ctrl-C stops the answer.",
 	  ask_run },
-	{ "attach", "a", "[NAME]", 0, 1, VERB_STARTS, BIT(READ_ONLY), talk,
+	{ "attach", "a", "[NAME]", 0, 1, VERB_STARTS, BIT(READ_ONLY) | BIT(TEMPLATE), talk,
 	  "talk in a conversation; `sink` alone takes the last one",
 	  "Ctrl-C stops the answer, Ctrl-D detaches, /help tells the rest. Where input or output is no\n"
-	  "terminal, the conversation is shown and followed as by log -f.",
+	  "terminal, the conversation is shown and followed as by log -f. With -t a conversation that is\n"
+	  "missing is made of the template.",
 	  chat_run },
 	{ "regen", NULL, "[NAME]", 0, 1, VERB_STARTS, BIT(DETACH) | BIT(STRICT) | BIT(TIMEOUT) | OPTION_SAMPLING, talk,
 	  "make the last answer anew", NULL, ask_regen },
@@ -37,9 +38,13 @@ const struct verb verb_rows[] = {
 	  change_stop },
 	{ "wait", NULL, "[NAME]", 0, 1, VERB_LOOKS, BIT(TIMEOUT) | BIT(STRICT), talk, "wait for the answer's end",
 	  "The exit code tells how it ended, also when it ended before.", change_wait },
-	{ "ls", "list", "", 0, 0, VERB_LOOKS, 0, see, "list the conversations, the last used first", NULL, see_ls },
-	{ "log", NULL, "[NAME]", 0, 1, VERB_LOOKS, BIT(FOLLOW) | BIT(NUMBER) | BIT(FROM), see,
-	  "show the messages of a conversation",
+	{ "ls", "list", "", 0, 0, VERB_LOOKS, BIT(FIELDS) | BIT(NO_LEGEND), see,
+	  "list the conversations, the last used first",
+	  "With -F a line is written for each, {KEY} in it being what --json has under that key, as\n"
+	  "{name} or {sampling.seed}; \\t and \\n are tab and newline, {{ is a brace.",
+	  see_ls },
+	{ "log", NULL, "[NAME]", 0, 1, VERB_LOOKS, BIT(FOLLOW) | BIT(NUMBER) | BIT(SINCE) | BIT(FROM) | BIT(NO_PAGER),
+	  see, "show the messages of a conversation",
 	  "With --from its events are replayed from that number on, to the end of an answer that is\n"
 	  "being written. With -f it goes on with what comes, until Ctrl-C. --json prints messages, or\n"
 	  "with --from or -f events, which carry their number as seq.",
@@ -51,8 +56,16 @@ const struct verb verb_rows[] = {
 	  "Several words are one text with blanks between them. Small and capital letters are the same\n"
 	  "where they are ASCII. Exit 4 when nothing is found.",
 	  grep_run },
+	{ "top", NULL, "", 0, 0, VERB_ALONE, BIT(ONCE) | BIT(INTERVAL) | BIT(TIMES), see,
+	  "watch the daemon at work; exit 3 when none runs",
+	  "It reads what the daemon shows in shared memory and sends no message, so it works while\n"
+	  "the daemon is stopped or busy. Keys: q ends, arrows or j and k select, Enter attaches, s\n"
+	  "sorts otherwise. Without a terminal it prints one table after another. --json is one\n"
+	  "object, and one each time with -d or -n.",
+	  top_run },
 	{ "status", NULL, "", 0, 0, VERB_LOOKS, 0, see, "show the daemon; exit 3 when none runs", NULL, see_status },
-	{ "new", NULL, "[NAME]", 0, 1, VERB_STARTS, BIT(SYSTEM) | BIT(POLICY) | BIT(MARKS) | OPTION_SAMPLING, change,
+	{ "new", NULL, "[NAME]", 0, 1, VERB_STARTS,
+	  BIT(TEMPLATE) | BIT(SYSTEM) | BIT(POLICY) | BIT(MARKS) | OPTION_SAMPLING, change,
 	  "make a conversation and print its name", "The sampling settings become the conversation's own.",
 	  change_new },
 	{ "mv", "rename", "OLD NEW", 2, 2, VERB_STARTS, 0, change, "rename a conversation", NULL, change_mv },
@@ -76,8 +89,30 @@ const struct verb verb_rows[] = {
 	  "The messages of a JSON export are said again one by one, and read by the model.", bundle_import },
 	{ "tokenize", NULL, "[TEXT|-]", 0, 1, VERB_STARTS, BIT(SPECIAL), tools, "show the tokens of a text", NULL,
 	  see_tokenize },
+	{ "template", NULL, "[ls|show|edit|path] [TEMPLATE]", 0, 2, VERB_ALONE, 0, tools,
+	  "show and edit templates for conversations",
+	  "A template is an INI file. Its keys are system, policy, marks, and the names of the sampling\n"
+	  "settings; prompt, which ask puts in front of a prompt; and description. Lines that begin\n"
+	  "with a blank go on, and system = @FILE reads a file beside it. What the command line says\n"
+	  "comes first.",
+	  template_run },
+	{ "completion", NULL, "bash|zsh|fish [WORD...]", 1, -1, VERB_ALONE, 0, tools,
+	  "print what makes a shell complete the words of sink",
+	  "For one shell: eval \"$(sink completion bash)\". With words, what may stand for the last of\n"
+	  "them, as the scripts ask for it.",
+	  completion_run },
 	{ "shutdown", NULL, "", 0, 0, VERB_LOOKS, 0, tools, "end the daemon", NULL, change_shutdown },
 	{ "help", NULL, "[VERB]", 0, 1, VERB_ALONE, 0, tools, "show this, or the help of one verb", NULL, help_run },
+	{ "stdio", NULL, "", 0, 0, VERB_STARTS, 0, bridges, "speak JSON-RPC with an editor, a message a line",
+	  "`sink --stdio` is the same. Methods are the verbs of the protocol, events are notifications;\n"
+	  "sink-stdio(7) tells the rest. `ssh HOST sink --stdio` works.",
+	  stdio_run },
+	{ "acp", NULL, "", 0, 0, VERB_STARTS,
+	  BIT(CONVERSATION) | BIT(SYSTEM) | BIT(POLICY) | BIT(MARKS) | OPTION_SAMPLING, bridges,
+	  "be the agent of an editor that speaks the Agent Client Protocol",
+	  "A session is a conversation, named after the editor's folder; with -c it is that one.\n"
+	  "sink-stdio(7) tells how editors are told of it.",
+	  acp_run },
 	{ 0 },
 };
 
@@ -142,6 +177,7 @@ static void print_overview(void)
 		snprintf(left, sizeof(left), "%s %s", v->name, v->args);
 		printf("  %-28s %s\n", left, v->summary);
 	}
+	print_options("In place of a verb", BIT(STDIO));
 	print_options("Options of every verb", OPTION_GLOBAL);
 	printf("\nNames: a unique beginning is enough, except for rm and mv; =NAME is exact; - is the last used.\n");
 	printf("Environment: SINK_HOST, SINK_CONVERSATION, SINKD, SINKD_MODEL, NO_COLOR\n");

@@ -9,6 +9,7 @@
 
 #include <stdint.h>
 
+#include "buf.h"
 #include "fail.h"
 #include "option.h"
 #include "sink.h"
@@ -23,6 +24,7 @@ struct cli {
 	const struct verb *verb;
 	struct options o;
 	struct sink *sink; /* connected unless the verb is VERB_ALONE */
+	struct buf prefix; /* what a template puts in front of a prompt */
 	char endpoint[160];
 };
 
@@ -68,6 +70,12 @@ int see_show(struct cli *c);
 int see_info(struct cli *c, const char *name);
 int see_status(struct cli *c);
 int see_tokenize(struct cli *c);
+/* acp.c */
+int acp_run(struct cli *c);
+/* stdio.c */
+int stdio_run(struct cli *c);
+/* top.c */
+int top_run(struct cli *c);
 /* log.c */
 int log_run(struct cli *c);
 int log_watch(struct cli *c, const char *name); /* attach where there is no terminal */
@@ -87,6 +95,10 @@ int change_shutdown(struct cli *c);
 /* grep.c; `name` NULL: all conversations, `count` 0: as many as the daemon likes */
 int grep_run(struct cli *c);
 int grep_text(struct cli *c, const char *name, const char *text, int64_t count);
+/* template.c */
+int template_run(struct cli *c);
+/* completion.c */
+int completion_run(struct cli *c);
 /* bundle.c */
 int bundle_export(struct cli *c);
 int bundle_export_to(struct cli *c, const char *name, const char *path); /* JSON to *.json, else Markdown */
