@@ -1,5 +1,6 @@
 """Conversations: streams, cursors, watchers, and the three ways to leave."""
 import json
+import math
 import os
 import signal
 import subprocess
@@ -256,6 +257,86 @@ def low_level_verbs_agree_with_each_other():
     chosen = [value for event in events if event['ev'] == 'text' for value in event['logprobs']]
     taken = [value for event in events if event['ev'] == 'text' for value in event['ids']]
     assert len(chosen) == len(taken) and all(value <= 0 for value in chosen)
+    client.call('generate', conversation='raw', sampling={
+        'temperature': 1.5, 'top_k': 0, 'top_p': 1, 'min_p': 0, 'seed': 3, 'max_tokens': 12, 'top_logprobs': 5})
+    for event in (event for event in client.until('done') if event['ev'] == 'text'):
+        assert len(event['ids']) == len(event['logprobs']) == len(event['top_logprobs']) == event['tokens']
+        for token, logprob, top in zip(event['ids'], event['logprobs'], event['top_logprobs']):
+            best = [one['logprob'] for one in top]
+            assert len(top) in (5, 6) and best[:5] == sorted(best[:5], reverse=True) and sum(map(math.exp, best)) <= 1
+            assert [one['logprob'] for one in top if one['id'] == token] == [logprob], (token, logprob, top)
+            assert len(top) == 5 or top[5]['id'] == token
+            for one in top:
+                whole = client.call('detokenize', tokens=[one['id']])
+                assert one.get('bytes', one['text'].encode()) == whole['bytes'] or one['text'].startswith('<|'), one
+
+
+@case
+def a_blank_that_the_tokenizer_puts_in_front_is_not_of_the_text():
+    pieces = live.Daemon(live.tiny('f32 1 16 pieces'))
+    client = pieces.client()
+    ids = client.call('tokenize', text='the sand')['tokens']
+    same(client.call('detokenize', tokens=ids)['text'], 'the sand')
+    same(client.call('detokenize', tokens=ids, **{'continues': True})['text'], ' the sand')
+    assert client.refused('detokenize', tokens=ids, **{'continues': 1}).code == 'einval'
+    def answer(name):
+        """What came, and what its tokens are with the blank."""
+        events = client.until('done', name)
+        ids = [i for event in events if event['ev'] == 'text' for i in event['ids']]
+        raw = client.call('detokenize', tokens=ids, **{'continues': True})['text']
+        return text_of(events, name), None if min(ids, default=0) < 3 or '\ufffd' in raw else raw
+
+    blanks = [0, 0]
+    for seed in range(200):
+        sampling = {'seed': seed, 'temperature': 3, 'max_tokens': 2, 'logprobs': True}
+        client.say('turn', 'and', sampling=sampling)
+        text, raw = answer('turn')
+        if raw is not None:
+            same(text, raw.removeprefix(' '))
+            same(client.call('log', conversation='turn')['messages'][-1]['text'], text)
+            blanks[0] += raw.startswith(' ')
+        client.call('new', name='raw', system='')
+        client.call('feed', conversation='raw', text='the')
+        client.call('generate', conversation='raw', attach=True, sampling=sampling)
+        text, raw = answer('raw')
+        if raw is not None:  # it goes on with a text, and has its blank
+            same(text, raw)
+            blanks[1] += raw.startswith(' ')
+        for name in 'turn', 'raw':
+            client.call('remove', conversation=name)
+        if min(blanks) > 1:
+            break
+    assert min(blanks) > 0, blanks
+    pieces.stop()
+
+
+@case
+def thinking_can_be_left_out_where_the_template_says_how():
+    assert daemon.client().refused('new', name='thinks', sampling={'no_thinking': True}).code == 'einval'
+    thinks = live.Daemon(live.tiny('f32 1 16 pieces'))
+    client = thinks.client()
+
+    def prompt(name):
+        return [event for event in client.until('done', name) if event['ev'] == 'prefill'][-1]['total']
+
+    quick = {'max_tokens': 2, 'seed': 3}
+    client.say('plain', 'and', sampling=quick)
+    plain = prompt('plain')
+    opened = [len(client.call('tokenize', text='assistant\n' + text)['tokens'])
+              for text in ('', '<think>\n\n</think>\n\n')]
+    client.call('new', name='own', sampling={**quick, 'no_thinking': True})
+    assert client.call('show', conversation='own')['conversation']['sampling']['no_thinking'] is True
+    client.say('own', 'and', attach=True)
+    same(prompt('own') - plain, opened[1] - opened[0])
+    client.say('own', 'and', attach=False, sampling={**quick, 'no_thinking': False})
+    longer = prompt('own')
+    client.say('own', 'and', attach=False)
+    same(prompt('own') - longer, opened[1] - opened[0])
+    thinks.stop()
+    thinks = live.Daemon(live.tiny('f32 1 16 pieces'), home=thinks.home)
+    again = thinks.client().call('show', conversation='own')['conversation']['sampling']
+    assert again['no_thinking'] is True, again
+    thinks.stop()
 
 
 @case

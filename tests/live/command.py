@@ -87,6 +87,16 @@ def json_streams_events():
 
 
 @case
+def json_tells_the_likeliest():
+    events = _lines(_good('ask', '--json', '--logprobs', '--top-logprobs', '3', *SHORT, QUESTION))
+    pieces = [event for event in events if event['ev'] == 'text']
+    assert pieces and all(len(piece['logprobs']) == len(piece['top_logprobs']) == piece['tokens'] for piece in pieces)
+    assert all(len(top) in (3, 4) for piece in pieces for top in piece['top_logprobs']), pieces[0]
+    done = _run('ask', '--top-logprobs', '21', QUESTION)
+    assert done.returncode == 2 and 'top_logprobs' in done.stderr, done
+
+
+@case
 def detached_answers_are_waited_for():
     began = time.monotonic()
     done = _run('ask', '-d', '-c', 'bg', '-n', '100', '--seed', '5', QUESTION)
@@ -225,6 +235,92 @@ def tokenize_agrees_with_the_daemon():
     ids = daemon.client().call('tokenize', text='Hello world')['tokens']
     printed = _good('tokenize', 'Hello world')
     assert all(str(number) in printed for number in ids), printed
+
+
+@case
+def a_list_takes_a_form():
+    client = daemon.client()
+    client.call('new', name='form', sampling={'seed': 77})
+    lines = _good('ls', '-F', '{name}\\t{messages} {{x} {sampling.seed}').splitlines()
+    assert 'form\t0 {x} 77' in lines, lines
+    assert len(lines) == len(_good('ls', '-q').splitlines())
+    wrong = _run('ls', '-F', '{nmae}')
+    assert wrong.returncode == 2 and 'nmae' in wrong.stderr and not wrong.stdout, wrong
+    assert _run('ls', '-F', '{name').returncode == 2
+    table = _good('ls')
+    assert table.startswith('NAME') and _good('ls', '--no-legend').split()[0] == table.splitlines()[1].split()[0]
+
+
+@case
+def a_log_takes_a_time():
+    client = daemon.client()
+    for text in ('early', 'late'):
+        client.call('say', conversation='times', create=True, text=text, system='', answer=False)
+    middle = (client.call('log', conversation='times')['messages'][1]['time'])
+    time.sleep(2 * live.SLOW)
+    client.call('say', conversation='times', text='last', answer=False)
+    assert _good('log', '--since', '1h', 'times').count('user') == 3
+    ago = f'{time.time() - middle - 0.5:.2f}s'
+    shown = _lines(_good('log', '--json', '--since', ago, 'times'))
+    assert [m['text'] for m in shown] == ['last'], (shown, ago)
+    assert _good('log', '--since', '2099-01-01', 'times') == ''
+    assert _good('log', '--since', '1999-12-31 23:59', '-n', '1', 'times').split('\n')[1] == 'last'
+    for wrong in ('soon', '12:30', '1y', '-5m'):
+        assert _run('log', '--since', wrong, 'times').returncode == 2, wrong
+    assert _run('log', '--since', '1h', '-f', 'times').returncode == 2
+
+
+@case
+def temporary_is_temporary():
+    before = _good('ls', '-q')
+    _good('ask', '--temp', *SHORT, QUESTION, env={'SINK_CONVERSATION': 'mine'})
+    assert _good('ls', '-q') == before
+    assert _run('ask', '--temp', '-c', 'mine', QUESTION).returncode == 2
+
+
+@case
+def templates_make_conversations():
+    place = os.path.join(daemon.home, 'config', 'sinkd', 'templates')
+    os.makedirs(place)
+    with open(os.path.join(place, 'brief.ini'), 'w', encoding='utf-8') as file:
+        file.write('description = Short answers\nsystem = Be brief.\n  Be kind.\nmax = 5\nseed = 9\n'
+                   'policy = sink:4,200\nprompt = Answer this:\n')
+    assert 'brief            Short answers' in _good('template').splitlines(), _good('template')
+    assert _good('template', 'path').strip() == place
+    assert _good('template', 'path', 'brief').strip() == os.path.join(place, 'brief.ini')
+    assert 'Be kind.' in _good('template', 'show', 'brief')
+    assert {'name': 'brief', 'description': 'Short answers'} in _lines(_good('template', 'ls', '--json'))
+    client = daemon.client()
+    _good('new', '-t', 'brief', '--seed', '4', 'of.template')
+    info = client.call('show', conversation='of.template')['conversation']
+    assert info['sampling']['seed'] == 4 and info['sampling']['max_tokens'] == 5, info
+    assert info['policy'].startswith('sink:'), info
+    assert client.call('log', conversation='of.template')['messages'][0]['text'] == 'Be brief.\nBe kind.'
+    _good('ask', '-t', 'brief', '-c', 'asked.template', 'Who?')
+    _good('ask', '-t', 'brief', '-n', '3', '-c', 'asked.template', 'Why?')
+    messages = client.call('log', conversation='asked.template')['messages']
+    assert [m['text'] for m in messages if m['role'] != 'assistant'] == [
+        'Be brief.\nBe kind.', 'Answer this:\n\nWho?', 'Answer this:\n\nWhy?'], messages
+    assert client.call('show', conversation='asked.template')['conversation']['sampling']['max_tokens'] == 5
+    assert _run('ask', '-t', 'nosuch', 'Who?').returncode == 4
+    with open(os.path.join(place, 'wrong.ini'), 'w', encoding='utf-8') as file:
+        file.write('system = x\n\ntemprature = 1\n')
+    wrong = _run('new', '-t', 'wrong', 'never')
+    assert wrong.returncode == 2 and 'line 3' in wrong.stderr and 'temperature' in wrong.stderr, wrong
+    # An edited one is checked; a new one begins with a form.
+    done = _run('template', 'edit', 'wrong', env={'VISUAL': 'true'})
+    assert done.returncode == 2 and 'line 3' in done.stderr, done
+    _good('template', 'edit', 'fresh', env={'VISUAL': 'sed -i s/^system.*/system=Edited/'})
+    assert 'Edited' in _good('template', 'show', 'fresh')
+    assert _run('template', 'show').returncode == 2 and _run('template', 'eat', 'x').returncode == 2
+
+
+@case
+def templates_that_come_with_sinkd_are_right():
+    place = os.path.join(live.SOURCE, 'contrib', 'templates')
+    for name in sorted(os.listdir(place)):
+        if name.endswith('.ini'):
+            _good('new', '-t', os.path.join(place, name), 'shipped.' + name)
 
 
 @case

@@ -309,9 +309,15 @@ def the_chat_finds_pins_and_writes():
         same(json.load(file)['messages'][0]['text'], 'The whale came by night.')
     client = daemon.client()
 
+    def state(key):
+        return client.call('show', conversation='spoken')['conversation'][key]
+
     def pinned():
         shows('detached')  # the screen is read on, lest it fill
-        return client.call('show', conversation='spoken')['conversation']['pin']
+        return state('pin')
+    # What another client adds is read, without an answer to come: that keeps nobody from typing.
+    client.call('say', conversation='spoken', text='The sea was black. ' * 500, answer=False)
+    live.eventually(lambda: shows('black') and state('state') == 'idle', 'it was read')
     os.write(screen, b'/pin\r')
     live.eventually(lambda: pinned() is True, 'it is pinned')
     os.write(screen, b'/pin off\r')

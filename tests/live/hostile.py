@@ -109,6 +109,7 @@ def values_out_of_range_name_themselves():
             'seed': [-1, big, 'one'],
             'stop': ['word', [''], ['x' * 257], ['a'] * 17, [5]],
             'logprobs': [1, 'yes'],
+            'top_logprobs': [-1, 21, 1.5, True],
     }.items():
         for value in values:
             refusal = client.refused('say', conversation='ranges', text='Hi', sampling={key: value})

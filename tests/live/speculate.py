@@ -64,7 +64,7 @@ def guesses(value):
 
 def talk(client, name, policy, sampling):
     """A conversation with several answers; all that was told."""
-    sampling = {'seed': 5, 'logprobs': True, **sampling}
+    sampling = {'seed': 5, 'top_logprobs': 2, **sampling}
     client.call('new', name=name, policy=policy, system='', sampling=sampling)
     client.call('attach', conversation=name)
     client.call('feed', conversation=name, text=TEXT)

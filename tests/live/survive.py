@@ -237,7 +237,7 @@ def an_answer_goes_on_after_a_kill():
         if room or end is Service.restart:
             assert restored['recomputed'] == 0, restored
         elif end is Service.kill:
-            assert restored['recomputed'] <= 64, restored
+            assert restored['recomputed'] <= 128, restored  # a page that was not full, and one that was being written
         service.stop()
 
 

@@ -65,6 +65,13 @@ else
 	not_ok 'sinkd-bench was built'
 fi
 
+if gateway=$(program sinkd-http); then
+	"$gateway" --help >"$work/help" 2>&1
+	both sinkd-http sinkd-http.8
+else
+	skip 'sinkd-http.8 knows each option of sinkd-http' 'built without libmicrohttpd'
+fi
+
 if sink=$(program sink); then
 	"$sink" --help >"$work/help" 2>&1
 	# Verbs stand indented, under a heading each; options and exit codes have other forms.

@@ -18,12 +18,14 @@ zmq.h		libproto/link.c daemon/server.c
 msgpack		libproto/msg.c libproto/out.c libproto/val.c
 systemd/	daemon/notify.c
 sqlite3.h	daemon/store.c daemon/store_file.c daemon/store_file.h daemon/store_read.c daemon/store_check.c
-ini.h		daemon/conf_load.c
-jansson.h	daemon/bench_stream.c
+ini.h		daemon/conf_load.c daemon/measured.c client/template.c
+jansson.h	daemon/bench_stream.c libproto/args_json.c client
 histedit.h	client
+curses.h	client/screen.c
+term.h		client/screen.c
 editline/	client
 pcre2.h		daemon/engine
-xxhash.h	daemon/engine daemon/store.c daemon/store_file.c daemon/store_file.h daemon/store_read.c daemon/store_check.c daemon/ring.c daemon/ring_check.c
+xxhash.h	client/http_match.c daemon/engine daemon/store.c daemon/store_file.c daemon/store_file.h daemon/store_read.c daemon/store_check.c daemon/ring.c daemon/ring_check.c
 immintrin.h	kernels/cpu
 cuda		kernels/cuda
 dlfcn.h		kernels/cuda/blas.cu

@@ -18,7 +18,7 @@ done
 test "$(readlink README)" = README.md && ok 'README is a link to README.md' || {
 	cmp -s README README.md && ok 'README is a copy of README.md' || not_ok 'README is README.md'
 }
-for page in sinkd.8 sinkd.conf.5 sink.1 sinkd-bench.1 sink-protocol.7 libsink.3; do
+for page in sinkd.8 sinkd-http.8 sinkd.conf.5 sink.1 sinkd-bench.1 sink-protocol.7 sink-stdio.7 libsink.3; do
 	test -s man/$page && ok "man/$page is there" || not_ok "man/$page is there"
 done
 

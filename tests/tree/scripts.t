@@ -4,7 +4,8 @@
 cd "$top_srcdir" || exit 1
 
 # shellcheck disable=SC2046
-set -- .ci/run contrib/bench/run contrib/gpu-check contrib/quickstart contrib/selftest tests/tap \
+set -- .ci/run contrib/bench/run contrib/debian/sinkd.postinst contrib/debian/sinkd.postrm contrib/gpu-check \
+	contrib/quickstart contrib/selftest tests/tap \
 	$(find tests contrib -name '*.t' -o -name '*.sh' | sort)
 for script in "$@"; do
 	empty "sh -n $script" "$(sh -n "$script" 2>&1)"

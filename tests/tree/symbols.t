@@ -13,9 +13,9 @@ fi
 cat >"$work/nouns" <<'END'
 libproto	err sink args
 kernels		backend cpu isa kernels page precision type weight
-daemon/engine	arch arena kv logits philox role sampler sampling tensor tokens turns view vocab
+daemon/engine	arch arena key kv layers logits norm philox role sampler sampling tensor tokens turns view vocab
 daemon		accept4 clock errand load report request state text
-client		-
+client		gnutls _gnutls
 END
 
 # globals OBJECT: the names that it defines for others (sanitizers and the compiler add some of their own).

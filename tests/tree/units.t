@@ -16,6 +16,8 @@ version=$(systemd-analyze --version | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
 newer=
 test "${version:-0}" -ge 254 || newer=/^FileDescriptorStorePreserve=/d
 for kind in service socket; do
+	sed -e 's|/usr/bin/sinkd-http|/bin/true|' "$top_srcdir/contrib/sinkd-http.$kind" >"$work/system/sinkd-http.$kind"
+	sed -e 's|/usr/bin/sinkd-http|/bin/true|' "$top_srcdir/contrib/sinkd-http-user.$kind" >"$work/user/sinkd-http.$kind"
 	sed -e 's|/usr/bin/sinkd|/bin/true|' -e "$newer" "$top_srcdir/contrib/sinkd.$kind" >"$work/system/sinkd.$kind"
 	sed -e 's|/usr/bin/sinkd|/bin/true|' -e "$newer" "$top_srcdir/contrib/sinkd-user.$kind" >"$work/user/sinkd.$kind"
 done
@@ -30,15 +32,19 @@ verify() {
 	}
 }
 verify 'the system units verify' "$work/system/sinkd.service" "$work/system/sinkd.socket"
+verify "the gateway's system units verify" "$work/system/sinkd-http.service" "$work/system/sinkd-http.socket"
+verify "the gateway's user units verify" --user "$work/user/sinkd-http.service" "$work/user/sinkd-http.socket"
 verify 'the user units verify' --user "$work/user/sinkd.service" "$work/user/sinkd.socket"
 
 # The threshold is in tenths.
-if systemd-analyze security --offline=yes --threshold=20 "$work/system/sinkd.service" >"$work/security" 2>&1; then
-	ok "the exposure is at most 2.0 ($(sed -n 's/.*level for sinkd.service: \([0-9.]*\).*/\1/p' "$work/security"))"
-else
-	not_ok 'the exposure is at most 2.0'
-	tail -n 3 "$work/security" | sed 's/^/# /'
-fi
+for unit in sinkd sinkd-http; do
+	if systemd-analyze security --offline=yes --threshold=20 "$work/system/$unit.service" >"$work/security" 2>&1; then
+		ok "the exposure of $unit is at most 2.0 ($(sed -n "s/.*level for $unit.service: \([0-9.]*\).*/\1/p" "$work/security"))"
+	else
+		not_ok "the exposure of $unit is at most 2.0"
+		tail -n 3 "$work/security" | sed 's/^/# /'
+	fi
+done
 
 for directive in Type=notify WatchdogSec= ExecReload= Restart=on-failure TimeoutStopSec= FileDescriptorStoreMax= \
 	FileDescriptorStorePreserve=yes; do

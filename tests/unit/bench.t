@@ -163,7 +163,15 @@ test "$(wc -l <"$work/tsv")" -eq 14 && ok 'a line a row and one for their names'
 test "$(awk -F'\t' 'NR > 1 { print NF }' "$work/tsv" | sort -u)" = "$(head -n 1 "$work/tsv" | awk -F'\t' '{ print NF }')" &&
 	ok 'the rows have the same fields' || not_ok 'the rows have the same fields'
 "$bench" sinks --model "$model" --text "$work/text" --tokens 200 --budget 40 --json >"$work/out"
-fields "$work/out" recommended rows sinks ppl
+fields "$work/out" margin recommended rows sinks ppl
+empty 'nothing is saved unless it is asked for' "$(ls "$work"/*.sinks 2>/dev/null)"
+gives 2 'takes no option --save' compare --model "$model" --text "$work/text" --save
+gives 2 'positions in the cache' sinks --model "$model" --text "$work/text" --save --positions text
+gives 1 'at least 80 are needed' sinks --model "$model" --text "$work/text" --tokens 70 --budget 40 --save
+"$bench" sinks --model "$model" --text "$work/text" --tokens 200 --budget 40 --save --json >"$work/out"
+fields "$work/out" recommended saved rows
+recommended=$(sed -n 's/.*"recommended": \([0-9]*\).*/\1/p' "$work/out")
+grep -qx "sinks = $recommended" "$model.sinks" && ok 'what is recommended is saved' || not_ok 'what is recommended is saved'
 "$bench" streameval --model "$model" --lines 40 --every 5 --back 2,20 --json >"$work/out"
 fields "$work/out" accuracy questions rows back tokens_back correct nats_a_digit
 "$bench" streameval --model "$model" --lines 30 --policy recompute --window 100 --json >"$work/out"

@@ -134,6 +134,14 @@ void make_gguf_i32s(struct make_gguf *m, const char *key, const int32_t *value, 
 	put(&m->keys, value, count * sizeof(*value));
 }
 
+void make_gguf_f32s(struct make_gguf *m, const char *key, const float *value, size_t count)
+{
+	put_key(m, key, GGUF_ARRAY);
+	put_u32(&m->keys, GGUF_F32);
+	put_u64(&m->keys, count);
+	put(&m->keys, value, count * sizeof(*value));
+}
+
 void make_gguf_claim(struct make_gguf *m, const char *name, uint32_t type, uint32_t dims, const uint64_t *dim,
 		     uint64_t offset)
 {

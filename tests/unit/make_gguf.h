@@ -46,6 +46,7 @@ void make_gguf_f32(struct make_gguf *m, const char *key, float value);
 void make_gguf_bool(struct make_gguf *m, const char *key, bool value);
 void make_gguf_string(struct make_gguf *m, const char *key, const char *value);
 void make_gguf_strings(struct make_gguf *m, const char *key, const char *const *value, size_t count);
+void make_gguf_f32s(struct make_gguf *m, const char *key, const float *value, size_t count);
 void make_gguf_i32s(struct make_gguf *m, const char *key, const int32_t *value, size_t count);
 
 /* A tensor and its data, `dims` dimensions with the fastest first. */
@@ -80,6 +81,9 @@ struct make_tiny {
 	uint32_t context;	  /* [512] */
 	bool untied;		  /* with an output matrix of its own; else the embedding serves */
 	bool sinks;		  /* with a learned logit a head in the softmax's denominator */
+	bool fim;		  /* its file names tokens for text that is to be filled in: 3, 4 and 5 */
+	bool pieces;		  /* with scores for merges, as SentencePiece has them, a blank in front of texts, and a
+				     template that can ask for answers without thoughts */
 };
 
 /* Writes the model; the same arguments give the same bytes. 0, or -1 with errno (EINVAL: an unknown type). */

@@ -120,47 +120,88 @@ static void put_byte_character(int byte, int *unprintable, char text[3])
 	}
 }
 
-void make_tiny_vocab(struct make_gguf *m)
+static const char *const merges[] = {
+	"t h", "h e",  "i n", "th e", "e r", "a n", "Ġ t", "Ġ a", "o n", "r e", "Ġ the", "n d", "an d", "Ġa n", "Ġ s",
+	"l l", "in g", "Ġ w", "o u",  "Ġ i", "Ġ o", "a t", "e n", "o r", "Ġ c", "e s",	 "s t", "u s",	"i s",
+};
+
+enum { CONTROL = 3, BYTES = 256, MERGES = TINY_VOCAB - CONTROL - BYTES };
+
+static void put_tokens(struct make_gguf *m, char text[TINY_VOCAB][16], int32_t of_bytes)
 {
-	static const char *const control[] = { "<|endoftext|>", "<|im_start|>", "<|im_end|>" };
-	static const char *const merges[] = {
-		"t h",	 "h e", "i n",	"th e", "e r", "a n", "Ġ t",  "Ġ a", "o n", "r e",
-		"Ġ the", "n d", "an d", "Ġa n", "Ġ s", "l l", "in g", "Ġ w", "o u", "Ġ i",
-		"Ġ o",	 "a t", "e n",	"o r",	"Ġ c", "e s", "s t",  "u s", "i s",
-	};
-	enum { CONTROL = 3, BYTES = 256, MERGES = TINY_VOCAB - CONTROL - BYTES };
-	static char text[TINY_VOCAB][16];
 	const char *token[TINY_VOCAB];
 	int32_t type[TINY_VOCAB];
-	int unprintable = 0;
 
 	for (int i = 0; i < TINY_VOCAB; i++) {
 		token[i] = text[i];
-		type[i] = i < CONTROL ? 3 : 1;
-		if (i < CONTROL) {
-			snprintf(text[i], sizeof(text[i]), "%s", control[i]);
-		} else if (i < CONTROL + BYTES) {
-			put_byte_character(i - CONTROL, &unprintable, text[i]);
-		} else {
-			const char *merge = merges[i - CONTROL - BYTES];
-			int left = (int)strcspn(merge, " ");
-
-			snprintf(text[i], sizeof(text[i]), "%.*s%s", left, merge, merge + left + 1);
-		}
+		type[i] = i < CONTROL ? 3 : i < CONTROL + BYTES ? of_bytes : 1;
 	}
-	make_gguf_string(m, "tokenizer.ggml.model", "gpt2");
-	make_gguf_string(m, "tokenizer.ggml.pre", "smollm");
 	make_gguf_strings(m, "tokenizer.ggml.tokens", token, TINY_VOCAB);
 	make_gguf_i32s(m, "tokenizer.ggml.token_type", type, TINY_VOCAB);
-	make_gguf_strings(m, "tokenizer.ggml.merges", merges, MERGES);
 	make_gguf_u32(m, "tokenizer.ggml.bos_token_id", 1);
 	make_gguf_u32(m, "tokenizer.ggml.eos_token_id", 2);
 	make_gguf_bool(m, "tokenizer.ggml.add_bos_token", false);
-	make_gguf_string(
-		m, "tokenizer.chat_template",
-		"{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + "
-		"'<|im_end|>' + '\\n'}}{% endfor %}"
-		"{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}");
+}
+
+/* ChatML; one that `thinks` can be told not to. */
+static void put_template(struct make_gguf *m, bool thinks)
+{
+	char text[512];
+
+	snprintf(text, sizeof(text),
+		 "{%% for message in messages %%}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + "
+		 "'<|im_end|>' + '\\n'}}{%% endfor %%}"
+		 "{%% if add_generation_prompt %%}{{ '<|im_start|>assistant\\n' }}%s{%% endif %%}",
+		 thinks ? "{% if enable_thinking is false %}{{ '<think>\\n\\n</think>\\n\\n' }}{% endif %}" : "");
+	make_gguf_string(m, "tokenizer.chat_template", text);
+}
+
+/* The texts of all tokens but those of bytes. */
+static void name_tokens(char text[TINY_VOCAB][16], const char *blank)
+{
+	static const char *const control[] = { "<|endoftext|>", "<|im_start|>", "<|im_end|>" };
+
+	for (int i = 0; i < CONTROL; i++)
+		snprintf(text[i], sizeof(text[i]), "%s", control[i]);
+	for (int i = 0; i < MERGES; i++) {
+		const char *merge = merges[i], *first = strncmp(merge, "Ġ", 2) == 0 ? blank : "";
+		const char *rest = merge + (*first ? 2 : 0);
+		int left = (int)strcspn(rest, " ");
+
+		snprintf(text[CONTROL + BYTES + i], sizeof(text[i]), "%s%.*s%s", first, left, rest, rest + left + 1);
+	}
+}
+
+void make_tiny_vocab(struct make_gguf *m)
+{
+	static char text[TINY_VOCAB][16];
+	int unprintable = 0;
+
+	name_tokens(text, "Ġ");
+	for (int i = 0; i < BYTES; i++)
+		put_byte_character(i, &unprintable, text[CONTROL + i]);
+	make_gguf_string(m, "tokenizer.ggml.model", "gpt2");
+	make_gguf_string(m, "tokenizer.ggml.pre", "smollm");
+	make_gguf_strings(m, "tokenizer.ggml.merges", merges, MERGES);
+	put_tokens(m, text, 1);
+	put_template(m, false);
+}
+
+/* The same vocabulary as pieces, the earlier a merge, the better its score; and a template that tells of thoughts. */
+static void make_tiny_pieces(struct make_gguf *m)
+{
+	static char text[TINY_VOCAB][16];
+	float score[TINY_VOCAB];
+
+	name_tokens(text, "\xe2\x96\x81");
+	for (int i = 0; i < TINY_VOCAB; i++)
+		score[i] = (float)-i;
+	for (int i = 0; i < BYTES; i++)
+		snprintf(text[CONTROL + i], sizeof(text[i]), "<0x%02X>", (unsigned)i);
+	make_gguf_string(m, "tokenizer.ggml.model", "llama");
+	make_gguf_f32s(m, "tokenizer.ggml.scores", score, TINY_VOCAB);
+	put_tokens(m, text, 6);
+	put_template(m, true);
 }
 
 static void put_layer(struct make_gguf *m, const struct make_tiny *o, const struct kind *k, uint32_t layer,
@@ -235,7 +276,15 @@ int make_tiny_model(const char *path, const struct make_tiny *how)
 	width = (uint64_t)o.heads * o.head_size;
 	m = make_gguf_new();
 	put_shape(m, &o);
-	make_tiny_vocab(m);
+	if (o.pieces)
+		make_tiny_pieces(m);
+	else
+		make_tiny_vocab(m);
+	if (o.fim) {
+		make_gguf_u32(m, "tokenizer.ggml.fim_pre_token_id", 3);
+		make_gguf_u32(m, "tokenizer.ggml.fim_suf_token_id", 4);
+		make_gguf_u32(m, "tokenizer.ggml.fim_mid_token_id", 5);
+	}
 	put_matrix(m, "token_embd.weight", k, width, TINY_VOCAB, 0.5F, &state);
 	for (uint32_t l = 0; l < o.layers; l++)
 		put_layer(m, &o, k, l, &state);

@@ -36,7 +36,13 @@ struct model *open_model_of(const char *path, const char *kernels, int threads, 
 
 struct kv *open_cache(struct model *m, const char *policy, int64_t origin)
 {
+	return open_cache_of(m, policy, origin, 0);
+}
+
+struct kv *open_cache_of(struct model *m, const char *policy, int64_t origin, int64_t limit)
+{
 	struct kv_options o = { .step = ROWS,
+				.limit = limit,
 				.origin = origin > 0 ? origin : 0,
 				.positions = origin < 0 ? POSITIONS_TEXT : POSITIONS_CACHE };
 	const struct tokens *marks;

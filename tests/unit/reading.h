@@ -18,6 +18,7 @@ struct model *open_model_of(const char *path, const char *kernels, int threads, 
 
 /* A cache of the model; an `origin` below 0 asks for positions in the text. */
 struct kv *open_cache(struct model *m, const char *policy, int64_t origin);
+struct kv *open_cache_of(struct model *m, const char *policy, int64_t origin, int64_t limit);
 
 void draw_tokens(uint32_t seed, size_t vocab, int32_t *token, size_t n);
 

@@ -36,7 +36,9 @@ static void by_pieces(const char *text, size_t piece, const struct settings *s, 
 	for (size_t at = 0; at < len && !stopped; at += piece) {
 		size_t n = len - at < piece ? len - at : piece, before = out->len;
 
-		assert_int_equal(answer_take(&a, (int32_t)at, -1.0, text + at, n, out, &stopped, NULL), 0);
+		assert_int_equal(
+			answer_take(&a, &(struct drawn){ (int32_t)at, -1.0, NULL }, text + at, n, out, &stopped, NULL),
+			0);
 		taken++;
 		if (out->len > before) { /* whole characters, and all tokens so far go with them */
 			assert_int_equal(utf8_valid(out->at + before, out->len - before), out->len - before);
@@ -106,14 +108,41 @@ static void nothing_is_held_without_a_reason(void **state)
 	(void)state;
 	add_stop(&s, "END");
 	answer_init(&a, &s);
-	assert_int_equal(answer_take(&a, 1, 0, "one E", 5, &out, &stopped, NULL), 0);
+	assert_int_equal(answer_take(&a, &(struct drawn){ .id = 1 }, "one E", 5, &out, &stopped, NULL), 0);
 	assert_string_equal(out.at, "one ");
-	assert_int_equal(answer_take(&a, 2, 0, "N", 1, &out, &stopped, NULL), 0);
+	assert_int_equal(answer_take(&a, &(struct drawn){ .id = 2 }, "N", 1, &out, &stopped, NULL), 0);
 	assert_string_equal(out.at, "one ");
-	assert_int_equal(answer_take(&a, 3, 0, "d", 1, &out, &stopped, NULL), 0);
+	assert_int_equal(answer_take(&a, &(struct drawn){ .id = 3 }, "d", 1, &out, &stopped, NULL), 0);
 	assert_string_equal(out.at, "one ENd");
 	assert_int_equal(a.tokens, 3);
 	assert_int_equal(a.held.len, 0);
+	answer_release(&a);
+	text_release(&out);
+}
+
+static void likeliest_tokens_wait_with_theirs(void **state)
+{
+	struct settings s = { .top_logprobs = 2 };
+	struct likeliest l = { .count = 2, .at = { { -0.5, 7 }, { -1, 8 } } };
+	struct text out = { 0 };
+	bool stopped;
+	struct answer a;
+
+	(void)state;
+	answer_init(&a, &s);
+	assert_int_equal(answer_prepare(&a, NULL), 0);
+	assert_non_null(a.explained);
+	for (int i = 0; i < 20; i++) {
+		l.at[0].id = i;
+		assert_int_equal(answer_take(&a, &(struct drawn){ i, -0.5, i == 3 ? NULL : &l }, "\xf0", 1, &out,
+					     &stopped, NULL),
+				 0);
+	}
+	assert_int_equal(a.tokens, 20);
+	for (int i = 0; i < 20; i++) {
+		assert_int_equal(a.likeliest[i].count, i == 3 ? 0 : 2);
+		assert_true(i == 3 || a.likeliest[i].at[0].id == i);
+	}
 	answer_release(&a);
 	text_release(&out);
 }
@@ -127,10 +156,10 @@ static void zero_bytes_are_text(void **state)
 
 	(void)state;
 	answer_init(&a, &s);
-	assert_int_equal(answer_take(&a, 1, 0, "x\0ya", 4, &out, &stopped, NULL), 0);
+	assert_int_equal(answer_take(&a, &(struct drawn){ .id = 1 }, "x\0ya", 4, &out, &stopped, NULL), 0);
 	assert_int_equal(out.len, 3);
 	assert_false(stopped);
-	assert_int_equal(answer_take(&a, 1, 0, "\0bz", 3, &out, &stopped, NULL), 0);
+	assert_int_equal(answer_take(&a, &(struct drawn){ .id = 1 }, "\0bz", 3, &out, &stopped, NULL), 0);
 	assert_true(stopped);
 	assert_int_equal(out.len, 3);
 	answer_release(&a);
@@ -142,6 +171,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(any_cut_gives_the_same_text),
 		cmocka_unit_test(nothing_is_held_without_a_reason),
+		cmocka_unit_test(likeliest_tokens_wait_with_theirs),
 		cmocka_unit_test(zero_bytes_are_text),
 	};
 

@@ -27,11 +27,14 @@ enum { RECORDS = 256 << 10, RECORDS_FILE = 1 << 30, TALKS = 7, OPS = 1500 };
 static const char *const policies[TALKS] = { "sink:4,100",	    "separator:4,9,80", "anchor:4,20,80", "sink:70,60",
 					     "separator:70,200,30", "window:64",	"dense" };
 
-/* A conversation: its text, how much of it is safe elsewhere, and how much was found at least after a death. */
+/*
+ * A conversation: its text, how much of it is safe elsewhere, how much was found at least after a death, and how often
+ * it left its text for another one, of which nothing was found yet.
+ */
 struct talk {
 	struct kv *kv;
 	int32_t log[TEXT];
-	int64_t count, safe, found;
+	int64_t count, safe, found, turns;
 };
 
 static struct talk talk[TALKS];
@@ -120,7 +123,7 @@ static void come_back(bool here, struct device *another)
 		if (tokens_of(kv) < t->found)
 			fail_msg("%s: %lld tokens, %lld were found before", policies[i], (long long)tokens_of(kv),
 				 (long long)t->found);
-		if (talk[i].found == t->found)
+		if (talk[i].turns == t->turns)
 			talk[i].found = tokens_of(kv);
 		if (i == looks_at)
 			goes_on_as_if_alone(kv, policies[i], t->log, TEXT);
@@ -138,6 +141,7 @@ static void begin_talk(size_t i)
 
 	kv_free(t->kv);
 	t->count = t->safe = t->found = 0;
+	t->turns++;
 	draw_text(m, lot(1 << 20), t->log, TEXT);
 	t->kv = cache(arena, policies[i]);
 	kv_own(t->kv, (struct kv_owner){ 5, i + 1 });
@@ -174,6 +178,7 @@ static void go_back(struct talk *t, int64_t count)
 		return;
 	}
 	t->count = count;
+	t->turns++;
 	t->safe = t->safe < count ? t->safe : count;
 	draw_text(m, lot(1 << 20), t->log + count, TEXT - (size_t)count);
 }
@@ -209,6 +214,7 @@ static void share(size_t i)
 			kv_free(kv);
 			t->kv = fork;
 			t->found = 0;
+			t->turns++;
 			kv_own(fork, (struct kv_owner){ 5, i + 1 });
 			return;
 		}

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <locale.h>
 #undef fail /* the client has one of its own */
 
 #include "buf.h"
@@ -69,6 +70,22 @@ static void spans_are_told_in_one_unit(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
 		assert_string_equal(format_age(cases[i].seconds, text, sizeof(text)), cases[i].text);
+}
+
+static void a_moment_is_a_span_ago_or_a_date(void **state)
+{
+	static const char *const wrong[] = { "", "5", "m", "5y", "-5m", "12:30", "2026-13-01", "2026-01-31 x", "soon" };
+
+	(void)state;
+	assert_true(format_moment("90s", 1000) == 910);
+	assert_true(format_moment("0.5m", 1000) == 970);
+	assert_true(format_moment("3h", 1e6) == 1e6 - 3 * 3600);
+	assert_true(format_moment("2d", 1e6) == 1e6 - 2 * 86400);
+	assert_true(format_moment("1w", 1e6) == 1e6 - 7 * 86400);
+	assert_true(format_moment("2026-01-31 12:30", 0) - format_moment("2026-01-31", 0) == 12.5 * 3600);
+	assert_true(format_moment("2026-01-31T12:30:07", 0) - format_moment("2026-01-31 12:30", 0) == 7);
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+		assert_true(format_moment(wrong[i], 1000) == -1);
 }
 
 static void sizes_go_in_steps_of_thousand(void **state)
@@ -235,7 +252,7 @@ static void assert_string(const char *json, const char *text, size_t len)
 {
 	struct buf b = { 0 };
 
-	assert_true(json_string(whole(json), &b));
+	assert_true(json_unquote(whole(json), &b));
 	assert_int_equal(b.size, len);
 	assert_memory_equal(buf_text(&b), text, len);
 	buf_release(&b);
@@ -256,13 +273,13 @@ static void escapes_of_json_are_resolved(void **state)
 		      "\xef\xbf\xbd"
 		      "A",
 		      4);
-	assert_false(json_string(whole("1"), &b));
-	assert_false(json_string(whole(""), &b));
+	assert_false(json_unquote(whole("1"), &b));
+	assert_false(json_unquote(whole(""), &b));
 	for (size_t size = 0; size < sizeof(damaged); size++) {
 		char *copy = malloc(size + 1);
 
 		memcpy(copy, damaged, size);
-		json_string((struct json){ copy, size }, &b); /* reads nothing beyond it */
+		json_unquote((struct json){ copy, size }, &b); /* reads nothing beyond it */
 		free(copy);
 	}
 	buf_release(&b);
@@ -420,12 +437,51 @@ static void no_verb_takes_a_letter_twice(void **state)
 	assert_null(verb_find("fly"));
 }
 
+static void text_fits_its_cells(void **state)
+{
+	static const struct {
+		const char *text;
+		size_t cells;
+		const char *cut, *padded;
+	} rows[] = {
+		{ "abc", 5, "abc", "abc  " },
+		{ "abc", 3, "abc", "abc" },
+		{ "abcd", 3, "ab…", "ab…" },
+		{ "abcd", 1, "…", "…" },
+		{ "abcd", 0, "", "" },
+		{ "", 2, "", "  " },
+		{ "日本語", 6, "日本語", "日本語" },
+		{ "日本語", 5, "日本…", "日本…" },
+		{ "日本語", 4, "日…", "日… " },
+		{ "日本語", 2, "…", "… " },
+		{ "e\xcc\x81x", 2, "e\xcc\x81x", "e\xcc\x81x" },
+		{ "a\nb\033[1m", 7, "a?b?[1m", "a?b?[1m" },
+		{ "\xff", 2, "?", "? " },
+	};
+
+	(void)state;
+	assert_non_null(setlocale(LC_CTYPE, "C.UTF-8"));
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct buf b = { 0 };
+
+		term_fit(&b, rows[i].text, rows[i].cells, false);
+		assert_string_equal(buf_text(&b), rows[i].cut);
+		buf_clear(&b);
+		term_fit(&b, rows[i].text, rows[i].cells, true);
+		assert_string_equal(buf_text(&b), rows[i].padded);
+		buf_release(&b);
+	}
+	setlocale(LC_CTYPE, "C");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_name_is_exact_or_the_only_beginning),
+		cmocka_unit_test(text_fits_its_cells),
 		cmocka_unit_test(a_message_follows_the_at),
 		cmocka_unit_test(spans_are_told_in_one_unit),
+		cmocka_unit_test(a_moment_is_a_span_ago_or_a_date),
 		cmocka_unit_test(sizes_go_in_steps_of_thousand),
 		cmocka_unit_test(the_footer_tells_what_was_done),
 		cmocka_unit_test(a_policy_tells_the_size_of_its_window),

@@ -259,6 +259,9 @@ static void a_reload_takes_what_may_change(void **state)
 	assert_int_equal(conf_set(&fresh, "threads", "9", NULL), 0);
 	conf_reload(&c, &fresh, restart, sizeof(restart));
 	assert_string_equal(c.policy, "dense");
+	assert_int_equal(conf_set(&fresh, "policy", "auto", NULL), 0);
+	conf_reload(&c, &fresh, restart, sizeof(restart));
+	assert_string_equal(c.policy, "auto");
 	assert_string_equal(c.anchors, "1,2 3");
 	assert_int_equal(conf_set(&c, "anchors", "", NULL), 0);
 	assert_string_equal(c.anchors, "");

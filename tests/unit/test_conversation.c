@@ -244,6 +244,32 @@ static void info_has_what_the_protocol_says(void **state)
 	clear(&t);
 }
 
+static void states_are_counted(void **state)
+{
+	struct conversations t;
+	struct conversation *a, *b;
+
+	(void)state;
+	conversations_init(&t);
+	a = make(&t, "a");
+	b = make(&t, "b");
+	assert_int_equal(t.in[STATE_IDLE], 2);
+	conversation_happens(a, HAPPENS_PROMPT);
+	conversation_set_state(b, STATE_FAILED);
+	assert_int_equal(t.happened, 2);
+	conversation_set_state(b, STATE_FAILED);
+	assert_int_equal(t.happened, 2);
+	assert_int_equal(t.in[STATE_IDLE], 0);
+	assert_int_equal(t.in[STATE_QUEUED], 1);
+	assert_int_equal(t.in[STATE_FAILED], 1);
+	conversation_happens(a, HAPPENS_SERVED);
+	conversation_happens(a, HAPPENS_READ);
+	assert_int_equal(t.in[STATE_ANSWERING], 1);
+	clear(&t);
+	for (int s = 0; s < STATES; s++)
+		assert_int_equal(t.in[s], 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -254,6 +280,7 @@ int main(void)
 		cmocka_unit_test(messages_are_cut_from_the_end),
 		cmocka_unit_test(the_window_begins_where_tokens_have_left_it),
 		cmocka_unit_test(info_has_what_the_protocol_says),
+		cmocka_unit_test(states_are_counted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

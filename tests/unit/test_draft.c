@@ -200,7 +200,8 @@ static void a_text_that_was_cut_is_taken_in_anew(void **state)
 
 static void chances_follow_what_comes_true(void **state)
 {
-	const struct draft_match shorter = { 3, 4 }, longer = { 32, 32 };
+	const struct draft_match shorter = { 3, 4, false }, longer = { 32, 32, false };
+	const struct draft_match certain = { .certain = true };
 	struct draft_odds o = { { 0 }, { 0 } };
 	double before;
 
@@ -213,6 +214,7 @@ static void chances_follow_what_comes_true(void **state)
 		draft_learn(&o, &longer, 4, 4);
 	assert_true(draft_chance(&o, &shorter, 0) < 0.1);
 	assert_true(draft_chance(&o, &longer, 0) > 0.98);
+	assert_true(draft_chance(&o, &certain, 5) > 0.8); /* nothing was learnt of these */
 	before = draft_chance(&o, &shorter, 0);
 	for (int i = 0; i < 300; i++) /* not used for long: it may be as usual again */
 		draft_learn(&o, &shorter, 0, 0);
@@ -220,7 +222,7 @@ static void chances_follow_what_comes_true(void **state)
 	assert_true(draft_chance(&o, &longer, 0) > 0.98);
 	for (size_t suffix = 0; suffix <= 32; suffix++)
 		for (size_t agrees = suffix; agrees <= 32; agrees++) {
-			const struct draft_match m = { suffix, agrees };
+			const struct draft_match m = { suffix, agrees, false };
 
 			for (size_t i = 0; i < DRAFT_MOST; i++)
 				assert_true(draft_chance(&o, &m, i) > 0 && draft_chance(&o, &m, i) < 1);

@@ -82,6 +82,18 @@ static void expect_events(struct sink *s, int first, int last)
 	}
 }
 
+static void expect_end(struct sink *s, const char *text)
+{
+	struct sink_reply *ev = sink_event(s, WAIT);
+	const char *said;
+
+	assert_string_equal(sink_str(ev, "ev", NULL), "ended");
+	assert_string_equal(sink_str(ev, "conversation", NULL), "sea");
+	assert_int_equal(sink_reply_error(ev, &said), SINK_EGONE);
+	assert_string_equal(said, text);
+	sink_reply_free(ev);
+}
+
 static void expect_nothing(struct sink *s)
 {
 	assert_null(sink_event(s, 50));
@@ -447,8 +459,7 @@ static void a_cursor_that_fell_off_is_told_once(void **state)
 	t->knobs->last = 0;
 	t->knobs->first = 100;
 	t->knobs->hang_up = true;
-	assert_null(sink_event(t->sink, WAIT));
-	assert_int_equal(sink_error(t->sink), SINK_EGONE);
+	expect_end(t->sink, "The cursor is before the oldest event.");
 	expect_nothing(t->sink);
 	t->knobs->last = 100;
 	assert_int_equal(sink_attach(t->sink, "sea", 100, WAIT), 0);
@@ -464,9 +475,7 @@ static void a_reader_that_was_too_slow_is_told(void **state)
 	expect_events(t->sink, 1, 1);
 	t->knobs->too_slow = true;
 	expect_events(t->sink, 2, 3); /* what came before it comes before the news */
-	assert_null(sink_event(t->sink, WAIT));
-	assert_int_equal(sink_error(t->sink), SINK_EGONE);
-	assert_string_equal(sink_error_text(t->sink), "Too slow.");
+	expect_end(t->sink, "Too slow.");
 	assert_int_equal(sink_detach(t->sink, "sea"), SINK_ENOENT);
 }
 

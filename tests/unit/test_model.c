@@ -298,8 +298,9 @@ static void write_faulty(const char *path, const struct fault *f)
 	make_gguf_string(g, "general.architecture", f->key && strcmp(f->key, "arch") == 0 ? "mamba" : "llama");
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
 		make_gguf_u32(g, keys[i].key, f->key && strcmp(f->key, keys[i].key) == 0 ? f->value : keys[i].value);
+	make_gguf_f32(g, "llama.attention.layer_norm_rms_epsilon", 1e-5F);
 	if (f->key && strcmp(f->key, "llama.rope.scaling.type") == 0)
-		make_gguf_string(g, f->key, "yarn");
+		make_gguf_string(g, f->key, "dynamic");
 	if (f->key && strcmp(f->key, "llama.rope.freq_base") == 0)
 		make_gguf_f32(g, f->key, NAN);
 	make_tiny_vocab(g);
@@ -314,7 +315,7 @@ static void write_faulty(const char *path, const struct fault *f)
 	put_tensor(g, f, "blk.0.ffn_up.weight", 32, 48);
 	put_tensor(g, f, "blk.0.ffn_down.weight", 48, 32);
 	put_tensor(g, f, "output_norm.weight", 32, 1);
-	if (f->tensor && strcmp(f->tensor, "blk.0.attn_q.bias") == 0)
+	if (f->tensor && strstr(f->tensor, "attn_q.") && !strstr(f->tensor, "weight"))
 		put_tensor(g, f, f->tensor, 32, 1);
 	assert_int_equal(make_gguf_write(g, path), 0);
 }
@@ -338,7 +339,7 @@ static const struct fault faults[] = {
 	{ .key = "llama.attention.value_length", 8, .says = "value_length" },
 	{ .key = "llama.rope.dimension_count", 15, .says = "dimension_count" },
 	{ .key = "llama.rope.dimension_count", 18, .says = "dimension_count" },
-	{ .key = "llama.rope.scaling.type", .says = "yarn" },
+	{ .key = "llama.rope.scaling.type", .says = "dynamic" },
 	{ .key = "llama.rope.freq_base", .says = "freq_base" },
 	{ .key = "llama.expert_count", 8, .says = "expert" },
 	{ .tensor = "token_embd.weight", .says = "token_embd.weight" },
@@ -347,7 +348,8 @@ static const struct fault faults[] = {
 	{ .tensor = "blk.0.attn_q.weight", .cols = 32, .rows = 31, .says = "blk.0.attn_q.weight" },
 	{ .tensor = "blk.0.ffn_down.weight", .cols = 32, .rows = 48, .says = "blk.0.ffn_down.weight" },
 	{ .tensor = "output_norm.weight", .cols = 31, .rows = 1, .says = "output_norm.weight" },
-	{ .tensor = "blk.0.attn_q.bias", .cols = 32, .rows = 1, .says = "blk.0.attn_q.bias" },
+	{ .tensor = "blk.0.attn_q.scale", .cols = 32, .rows = 1, .says = "blk.0.attn_q.scale" },
+	{ .tensor = "blk.0.attn_q.bias", .cols = 31, .rows = 1, .says = "blk.0.attn_q.bias" },
 };
 
 static void faulty_models_are_refused_by_name(void **state)

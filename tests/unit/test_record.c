@@ -489,13 +489,71 @@ static void owners_are_counted_again(void **state)
 	end(&files);
 }
 
+static bool is_far(const struct arena *a, const char *policy, enum positions positions, int64_t limit)
+{
+	struct kv_options o;
+
+	options(policy, &o);
+	o.positions = positions;
+	o.limit = limit;
+	return kv_would_be_far(a, &o);
+}
+
+/* The frequencies of a model that has two sets: by the rows that a cache may come to hold, for as long as it lives. */
+static void a_cache_keeps_its_frequencies(void **state)
+{
+	enum { ORIGINAL = PAGES * PAGE_TOKENS };
+	struct arena_files files, from;
+	struct arena *a = begin(&files);
+	struct kv *kv = NULL;
+	struct kv_options o;
+	int32_t log[TEXT];
+	size_t cursor = 0;
+
+	(void)state;
+	assert_false(is_far(a, "sink:4,5000", POSITIONS_TEXT, 0)); /* there is one set */
+	arena_turn(a, 300);
+	assert_false(is_far(a, "sink:4,296", POSITIONS_CACHE, 0));
+	assert_true(is_far(a, "sink:4,297", POSITIONS_CACHE, 0));
+	assert_true(is_far(a, "sink:4,296", POSITIONS_TEXT, 0));
+	assert_false(is_far(a, "recompute:300", POSITIONS_CACHE, 0));
+	assert_true(is_far(a, "separator:4,200,100", POSITIONS_CACHE, 0));
+	assert_false(is_far(a, "dense", POSITIONS_CACHE, 300));
+	assert_true(is_far(a, "dense", POSITIONS_CACHE, 301));
+	assert_true(is_far(a, "dense", POSITIONS_CACHE, 0));
+	arena_turn(a, ORIGINAL);
+	assert_false(is_far(a, "dense", POSITIONS_CACHE, 0));
+
+	options("dense", &o);
+	o.limit = 0;
+	assert_int_equal(kv_new(a, &o, &kv, NULL), 0);
+	assert_false(kv_is_far(kv));
+	draw_text(m, 3, log, TEXT);
+	kv_own(kv, (struct kv_owner){ 1, 1 });
+	read_to(kv, log, 100, false);
+	kv_leave(kv);
+	arena_free(a);
+
+	from = duplicates(files); /* where a new one could hold more */
+	assert_int_equal(
+		arena_open(backend, device, arena_shape(model_arena(m)), 77, bytes_of(PAGES + 9), &from, &a, NULL), 0);
+	arena_turn(a, ORIGINAL);
+	assert_true(is_far(a, "dense", POSITIONS_CACHE, 0));
+	kv = kv_adopt(a, &cursor);
+	assert_non_null(kv);
+	assert_int_equal(verify(kv, "dense", log, TEXT, NULL), 0);
+	assert_false(kv_is_far(kv));
+	kv_free(kv);
+	arena_free(a);
+	end(&files);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		EVERYWHERE(a_process_may_die_at_any_moment),
-		EVERYWHERE(damage_is_found_and_stays_where_it_is),
-		cmocka_unit_test(strangers_are_refused),
-		EVERYWHERE(owners_are_counted_again),
+		EVERYWHERE(a_process_may_die_at_any_moment),	 EVERYWHERE(damage_is_found_and_stays_where_it_is),
+		cmocka_unit_test(strangers_are_refused),	 EVERYWHERE(owners_are_counted_again),
+		cmocka_unit_test(a_cache_keeps_its_frequencies),
 	};
 	int failed;
 

@@ -139,6 +139,57 @@ static void every_type_has_its_json(void **state)
 		       "\"i\":-9223372036854775808,\"t\":true,\"f\":false,\"n\":null,\"empty\":{},\"list\":[]");
 }
 
+/* What comes out again is what went in, keys in their order. */
+static void json_text_becomes_a_value(void **state)
+{
+	static const char *const same[] = {
+		"{\"b\":1,\"a\":[true,false,null,-5,2.5,\"x\\u0000y\"],\"\":{}}",
+		"[]",
+		"\"word\"",
+		"7",
+		"-0.125",
+		"[[[[[[[[[[[[1]]]]]]]]]]]]",
+	};
+	struct sink_args *a;
+	char wanted[200];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++) {
+		a = sink_args_new();
+		assert_true(sink_args_json(a, "v", same[i], strlen(same[i])));
+		snprintf(wanted, sizeof(wanted), "\"v\":%s", same[i]);
+		expect_json(a, wanted);
+	}
+}
+
+static void text_that_is_no_json_adds_nothing(void **state)
+{
+	static const char *const bad[] = {
+		"",
+		"{",
+		"{\"a\":1,}",
+		"{\"a\":1} x",
+		"{\"a\":1,\"a\":2}",
+		"nul",
+		"\"\xff\"",
+		"1e999",
+		"99999999999999999999",
+		"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]",
+		"{\"a\\u0000\":1}",
+	};
+	struct sink_args *a = sink_args_new();
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		assert_false(sink_args_json(a, "v", bad[i], strlen(bad[i])));
+		assert_int_equal(sink_error(NULL), SINK_EINVAL);
+	}
+	assert_false(sink_args_json(a, "v", "1\0", 2));
+	assert_true(sink_args_json(a, "v", "1x", 1));
+	assert_int_equal(sink_error(NULL), 0);
+	expect_json(a, "\"v\":1");
+}
+
 static void bytes_come_back_as_they_were(void **state)
 {
 	struct sink_args *a = sink_args_new();
@@ -400,6 +451,8 @@ int main(void)
 		cmocka_unit_test(paths_lead_to_values),
 		cmocka_unit_test(paths_that_lead_nowhere_give_the_default),
 		cmocka_unit_test(every_type_has_its_json),
+		cmocka_unit_test(json_text_becomes_a_value),
+		cmocka_unit_test(text_that_is_no_json_adds_nothing),
 		cmocka_unit_test(bytes_come_back_as_they_were),
 		cmocka_unit_test(numbers_read_back_as_they_were),
 		cmocka_unit_test(a_language_changes_no_json),

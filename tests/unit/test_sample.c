@@ -410,6 +410,54 @@ static void log_probabilities_add_up_to_one(void **state)
 	assert_true(fabs(logits_logprob((const float[]){ 5, 5 }, 2, 1) - log(0.5)) < 1e-15);
 }
 
+/* What is told of the likeliest, sorted by hand; whether of all logits or of the largest. */
+static void likeliest_by_hand(const float *logits, size_t most, int32_t token, bool of_top)
+{
+	struct likeliest l = { .count = 99 };
+	struct token t[VOCAB];
+	struct top top;
+	double logprob;
+	bool among = false;
+
+	for (int32_t i = 0; i < VOCAB; i++)
+		t[i] = (struct token){ i, (double)logits[i], 0 };
+	qsort(t, VOCAB, sizeof(*t), by_rank);
+	top_by_hand(logits, &top);
+	logprob =
+		of_top ? logits_likeliest_top(&top, most, token, &l) : logits_likeliest(logits, VOCAB, most, token, &l);
+	assert_true(fabs(logprob - logits_logprob(logits, VOCAB, token)) < (of_top ? 1e-12 : 1e-300));
+	for (size_t i = 0; i < most; i++) {
+		assert_int_equal(l.at[i].id, t[i].id);
+		assert_true(fabs(l.at[i].logprob - logits_logprob(logits, VOCAB, t[i].id)) < 1e-12);
+		among = among || t[i].id == token;
+	}
+	assert_int_equal(l.count, most + !among);
+	if (!among)
+		assert_int_equal(l.at[most].id, token);
+}
+
+static void the_likeliest_are_those_of_the_sorted_definition(void **state)
+{
+	float logits[VOCAB];
+	struct likeliest l;
+	struct top top;
+
+	(void)state;
+	for (uint32_t seed = 0; seed < 50; seed++) {
+		random_logits(seed, logits);
+		top_by_hand(logits, &top);
+		for (size_t most = 0; most <= LIKELIEST_MOST; most += 5) {
+			likeliest_by_hand(logits, most, (int32_t)(seed * 7 % VOCAB), false);
+			likeliest_by_hand(logits, most, top.id[seed % TOP_MOST], false);
+			likeliest_by_hand(logits, most, top.id[seed % TOP_MOST], true);
+		}
+	}
+	logits_likeliest((const float[]){ NAN, -INFINITY, 1 }, 3, LIKELIEST_MOST, 0, &l);
+	assert_int_equal(l.count, 3);
+	assert_int_equal(l.at[0].id, 2);
+	assert_true(isfinite(l.at[1].logprob) && isfinite(l.at[2].logprob));
+}
+
 static void settings_out_of_range_are_named(void **state)
 {
 	static const struct {
@@ -449,6 +497,73 @@ static void settings_out_of_range_are_named(void **state)
 	assert_non_null(strstr(e.text, "penalty_last"));
 }
 
+/* As if all others had a logit of minus infinity, and also where nothing but no numbers is allowed. */
+static void a_mask_leaves_the_others_out(void **state)
+{
+	static const struct {
+		double temperature, top_p, min_p;
+		int64_t top_k;
+	} cases[] = {
+		{ 0, 1, 0, 0 }, { 1, 1, 0, 0 }, { 0.8, 0.9, 0.05, 40 }, { 2, 0.5, 0, 3 }, { 1, 0.99, 0.01, 200 }
+	};
+	const int32_t recent[] = { 1, 5, 5, 900 };
+	struct sampler *s;
+
+	(void)state;
+	assert_int_equal(sampler_new(VOCAB, &s, NULL), 0);
+	for (uint32_t round = 0; round < 400; round++) {
+		const size_t of = sizeof(cases) / sizeof(cases[0]);
+		uint64_t bits[VOCAB / 64 + 1] = { 0 };
+		const struct mask mask = { .bits = bits };
+		float logits[VOCAB], other[VOCAB];
+		struct sampling how;
+		int32_t id;
+
+		sampling_defaults(&how);
+		how.temperature = cases[round % of].temperature;
+		how.top_p = cases[round % of].top_p;
+		how.min_p = cases[round % of].min_p;
+		how.top_k = cases[round % of].top_k;
+		how.repetition_penalty = round % 2 ? 1.2 : 1;
+		how.seed = round;
+		random_logits(round, logits);
+		for (size_t i = 0; i < VOCAB; i++) {
+			const bool allowed =
+				(i * 2654435761u + round * 97) >> 7 & 3 ? i % (1 + round % 50) == 0 : i == 7;
+
+			bits[i / 64] |= (uint64_t)allowed << i % 64;
+			other[i] = allowed ? logits[i] : -INFINITY;
+		}
+		bits[0] |= 1 << 7;
+		other[7] = logits[7];
+		id = sampler_pick_masked(s, &how, &mask, logits, round, recent, 4, NULL);
+		assert_int_equal(id, sampler_pick(s, &how, other, round, recent, 4, NULL));
+		assert_true(bits[id / 64] >> id % 64 & 1);
+	}
+	sampler_free(s);
+}
+
+static void a_mask_holds_where_logits_are_no_numbers(void **state)
+{
+	float logits[VOCAB];
+	uint64_t bits[VOCAB / 64 + 1] = { [2] = 6 };
+	const struct mask mask = { .bits = bits };
+	struct sampling how;
+	struct sampler *s;
+
+	(void)state;
+	sampling_defaults(&how);
+	for (size_t i = 0; i < VOCAB; i++)
+		logits[i] = i == 129 || i == 130 ? NAN : 1;
+	assert_int_equal(sampler_new(VOCAB, &s, NULL), 0);
+	for (how.temperature = 0; how.temperature < 3; how.temperature += 1) {
+		const int32_t id = sampler_pick_masked(s, &how, &mask, logits, 1, NULL, 0, NULL);
+
+		assert_true(id == 129 || id == 130);
+	}
+	sampler_free(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -461,7 +576,10 @@ int main(void)
 		cmocka_unit_test(the_largest_decide_what_all_decide),
 		cmocka_unit_test(a_small_vocabulary_is_decided),
 		cmocka_unit_test(candidates_that_are_no_numbers_decide_nothing),
+		cmocka_unit_test(a_mask_leaves_the_others_out),
+		cmocka_unit_test(a_mask_holds_where_logits_are_no_numbers),
 		cmocka_unit_test(log_probabilities_add_up_to_one),
+		cmocka_unit_test(the_likeliest_are_those_of_the_sorted_definition),
 		cmocka_unit_test(settings_out_of_range_are_named),
 	};
 

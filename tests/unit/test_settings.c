@@ -80,6 +80,9 @@ static void ranges_are_those_of_the_protocol(void **state)
 		{ { "penalty_last", 8193, true }, false },
 		{ { "max_tokens", -1, true }, false },
 		{ { "max_tokens", 0, true }, true },
+		{ { "top_logprobs", 20, true }, true },
+		{ { "top_logprobs", 21, true }, false },
+		{ { "top_logprobs", -1, true }, false },
 		{ { "seed", 0, true }, true },
 		{ { "seed", -1, true }, false },
 	};
@@ -167,14 +170,16 @@ static void a_seed_is_told_from_none(void **state)
 
 static void fill_all(struct out *o, const void *arg)
 {
-	settings_write(arg, o, "sampling");
+	settings_write(arg, o, "sampling", true);
 }
 
 static void what_is_written_can_be_read(void **state)
 {
 	struct settings s = { .max_tokens = 7,
+			      .top_logprobs = 3,
 			      .logprobs = true,
 			      .undrafted = true,
+			      .unthinking = true,
 			      .stops = 1,
 			      .stop = { { 2, "ab" } } },
 			back = { 0 };

@@ -164,6 +164,37 @@ static void named_ids_are_control_and_end(void **state)
 	release(&d);
 }
 
+static void tokens_for_filling_in_are_named_by_the_file(void **state)
+{
+	struct make_gguf *m = letters_file("gpt-2", true);
+	int32_t fim[VOCAB_FIM];
+	struct made d;
+
+	(void)state;
+	make(&d, m);
+	assert_false(vocab_fim(d.v, fim));
+	release(&d);
+
+	m = letters_file("gpt-2", true);
+	make_gguf_u32(m, "tokenizer.ggml.fim_pre_token_id", TOOL);
+	make_gguf_u32(m, "tokenizer.ggml.fim_suf_token_id", X);
+	make(&d, m);
+	assert_false(vocab_fim(d.v, fim)); /* two of them are of no use */
+	release(&d);
+
+	m = letters_file("gpt-2", true);
+	make_gguf_u32(m, "tokenizer.ggml.fim_pre_token_id", TOOL);
+	make_gguf_u32(m, "tokenizer.ggml.fim_suf_token_id", X);
+	make_gguf_u32(m, "tokenizer.ggml.fim_mid_token_id", UNK);
+	make(&d, m);
+	assert_true(vocab_fim(d.v, fim));
+	assert_int_equal(fim[VOCAB_FIM_PREFIX], TOOL);
+	assert_int_equal(fim[VOCAB_FIM_SUFFIX], X);
+	assert_int_equal(fim[VOCAB_FIM_MIDDLE], UNK);
+	assert_true(vocab_is_control(d.v, TOOL));
+	release(&d);
+}
+
 static void a_whole_piece_comes_first_where_the_model_wants_it(void **state)
 {
 	static const char *const tokens[] = { "a", "b", "ab", "ba", "aba" };
@@ -268,7 +299,7 @@ struct flaw {
 
 static void put_text(struct make_gguf *m, const char *key)
 {
-	make_gguf_string(m, key, "llama");
+	make_gguf_string(m, key, "bert");
 }
 
 static void put_number(struct make_gguf *m, const char *key)
@@ -317,10 +348,10 @@ static void put_long_token(struct make_gguf *m, const char *key)
 
 static const struct flaw flaws[] = {
 	{ "tokenizer.ggml.model", "\"tokenizer.ggml.model\" is missing", NULL },
-	{ "tokenizer.ggml.model", "\"llama\"; byte-level BPE (\"gpt2\") is supported", put_text },
+	{ "tokenizer.ggml.model", "\"bert\"; byte-level BPE (\"gpt2\") and SentencePiece's BPE (\"llama\")", put_text },
 	{ "tokenizer.ggml.model", "is of type u32", put_number },
 	{ "tokenizer.ggml.pre", "\"tokenizer.ggml.pre\" is missing", NULL },
-	{ "tokenizer.ggml.pre", "\"llama\" is not supported; these are: gpt-2", put_text },
+	{ "tokenizer.ggml.pre", "\"bert\" is not supported; these are: gpt-2", put_text },
 	{ "tokenizer.ggml.tokens", "\"tokenizer.ggml.tokens\" is missing", NULL },
 	{ "tokenizer.ggml.tokens", "empty", put_none },
 	{ "tokenizer.ggml.tokens", "no list of texts", put_number },
@@ -373,6 +404,7 @@ int main(void)
 		cmocka_unit_test(a_piece_has_the_bytes_of_its_token),
 		cmocka_unit_test(what_looks_like_a_mark_is_control),
 		cmocka_unit_test(named_ids_are_control_and_end),
+		cmocka_unit_test(tokens_for_filling_in_are_named_by_the_file),
 		cmocka_unit_test(a_whole_piece_comes_first_where_the_model_wants_it),
 		cmocka_unit_test(any_bytes_come_back),
 		cmocka_unit_test(long_runs_are_no_trap),
