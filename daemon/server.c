@@ -103,6 +103,7 @@ static int open_router(struct server *s, const struct conf *conf, struct err *e)
 		set_int(s->router, ZMQ_HEARTBEAT_TIMEOUT, 3 * HEARTBEAT_MS);
 	}
 	zmq_setsockopt(s->router, ZMQ_MAXMSGSIZE, &most, sizeof(most));
+	set_int(s->monitor, ZMQ_RCVHWM, 0); /* no event waits for room while this thread waits for ZeroMQ's */
 	if (zmq_socket_monitor(s->router, "inproc://monitor", ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED) < 0 ||
 	    zmq_connect(s->monitor, "inproc://monitor") < 0)
 		return err_set(e, SINK_EIO, "ZeroMQ does not watch its connections: %s.", zmq_strerror(errno));
@@ -236,12 +237,12 @@ void server_free(struct server *s, enum server_end end)
 	if (end == SERVER_HURRIED)
 		return;
 	core_free(s->core);
+	if (s->router) /* first: an event that nobody can take any more would hold ZeroMQ's thread for ever */
+		zmq_socket_monitor(s->router, NULL, 0);
 	if (s->monitor)
 		zmq_close(s->monitor);
-	if (s->router) {
-		zmq_socket_monitor(s->router, NULL, 0);
+	if (s->router)
 		zmq_close(s->router);
-	}
 	if (s->context)
 		zmq_ctx_term(s->context);
 	if (s->signals >= 0)

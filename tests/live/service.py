@@ -4,6 +4,7 @@ import resource
 import signal
 import socket
 import subprocess
+import sys
 import time
 
 import live
@@ -99,6 +100,37 @@ def sigterm_in_mid_answer_says_goodbye():
         assert daemon.wait() == 0, daemon.text()
         assert time.monotonic() - began < 5 * live.SLOW
         assert not os.path.exists(daemon.endpoint[len('ipc://'):]), 'its socket is gone'
+
+
+# Connects and goes, for ever.
+HAMMER = '''
+import socket, sys
+while True:
+    with socket.socket(socket.AF_UNIX) as caller:
+        caller.settimeout(1)
+        try:
+            caller.connect(sys.argv[1])
+        except OSError:
+            pass
+'''
+
+
+@case
+def it_ends_while_callers_come_and_go():
+    home = live.directory()
+    os.mkdir(home + '/sinkd', 0o700)
+    path = home + '/sinkd/sinkd.sock'
+    listener = listening(path)
+    stem, descriptors = passing([('sinkd.socket', listener.fileno())])
+    callers = [subprocess.Popen([sys.executable, '-I', '-S', '-c', HAMMER, path]) for _ in range(2)]
+    try:
+        for _ in range(8):
+            live.Daemon(MODEL, home=home, stem=stem, pass_fds=descriptors).stop()
+    finally:
+        for caller in callers:
+            caller.kill()
+            caller.wait()
+    listener.close()
 
 
 @case
