@@ -300,16 +300,26 @@ bool checkpoint_is_ready(const struct kv *kv)
 	return is_kept(kv) && kv->sure.text && is_whole(kv, true);
 }
 
-void checkpoint_end(struct kv *kv)
+/* Writes all that is due, unless the device has failed. */
+static void write_all(struct kv *kv)
 {
 	size_t before;
 
-	if (!is_recorded(kv) || kv->unproved)
-		return;
 	do {
 		before = kv->dues;
 		write_due(kv, true);
 	} while (kv->dues < before);
+}
+
+void checkpoint_end(struct kv *kv)
+{
+	if (!is_recorded(kv) || kv->unproved)
+		return;
+	write_all(kv);
+	if (kv->dues || !kv->text || kv->sure.tokens == kv->tokens)
+		return;
+	push(kv, record_now(kv));
+	write_all(kv);
 }
 
 bool checkpoint_needs(const struct kv *kv, int run, int64_t number)

@@ -23,7 +23,7 @@ void checkpoint_went_back(struct kv *kv, const int32_t *log);
 void checkpoint_owned(struct kv *kv);
 /* Whether the host has all pages of the record's state, which are full: then they can be read without waiting. */
 bool checkpoint_is_ready(const struct kv *kv);
-/* Before the cache is left to a process that comes. */
+/* Before the cache is left to a process that comes: waits until the record tells of its last token. */
 void checkpoint_end(struct kv *kv);
 
 /* Whether the record tells of this page: then a copy of it needs the host's rows too. */

@@ -271,9 +271,8 @@ static void what_the_host_has_goes_on(void **unused)
 		dies_in = 0;
 		for (size_t i = 0; i < TALKS; i++)
 			if (talk[i].kv) {
-				talk[i].safe = talk[i].count;
+				talk[i].safe = talk[i].found = talk[i].count;
 				kv_leave(talk[i].kv);
-				talk[i].found = talk[i].count / PAGE_TOKENS * PAGE_TOKENS;
 			}
 		die();
 		apart_watch(NULL);
