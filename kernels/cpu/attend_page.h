@@ -241,6 +241,10 @@ static void softmax_span(const struct looker *l, size_t n, struct attend_scratch
 	{                                                                                                              \
 		for (; n >= (most); n -= (most), l += (most))                                                          \
 			some(l, most, s, dims, v, half);                                                               \
+		if ((most) > 3 && n >= 3) {                                                                            \
+			some(l, 3, s, dims, v, half);                                                                  \
+			n -= 3, l += 3;                                                                                \
+		}                                                                                                      \
 		if ((most) > 2 && n == 2)                                                                              \
 			some(l, 2, s, dims, v, half);                                                                  \
 		else if ((most) > 1 && n == 1)                                                                         \

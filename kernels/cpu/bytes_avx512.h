@@ -23,7 +23,7 @@ INLINE __m512i add_products(__m512i sum, __m512i w, __m512i q)
 #ifdef KERNELS_VNNI
 	return _mm512_dpbusd_epi32(sum, w, q);
 #else
-	return _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_maddubs_epi16(w, q), _mm512_set1_epi16(1)));
+	return in_order(_mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_maddubs_epi16(w, q), _mm512_set1_epi16(1))));
 #endif
 }
 
@@ -179,7 +179,7 @@ INLINE struct byte_sums byte_sums_less(const struct xbytes *x)
 
 INLINE void byte_sums_add(struct byte_sums *sum, struct bytes w, const int8_t *q)
 {
-	sum->v = _mm512_add_epi16(sum->v, _mm512_maddubs_epi16(w.v, four_of(q)));
+	sum->v = in_order(_mm512_add_epi16(sum->v, _mm512_maddubs_epi16(w.v, four_of(q))));
 }
 #endif
 

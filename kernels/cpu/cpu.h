@@ -237,6 +237,7 @@ struct attend_tile {
 /* Inner loops. All of them work on one piece, in one thread. */
 struct isa {
 	const char *name;
+	size_t groups; /* that `matmul` takes together where there are many rows */
 	void (*bytes)(const float *x, size_t cols, struct xbytes *ret);
 	void (*words)(const float *x, size_t cols, struct xwords *ret);
 	/* Arranges up to LANES rows of one of the two, [rows][blocks]; NULL where `matmul` wants no tiles. */

@@ -323,9 +323,9 @@ static size_t groups_a_piece(const struct device *d, const struct matmul *op, si
 	wanted = groups * row_tiles / ((size_t)pool_threads(d->pool) * 8);
 	most = PIECE_BYTES / (bytes / groups);
 	wanted = wanted < most ? wanted : most;
-	if (takes_tiles(d, op->n))
-		wanted = wanted < 2 ? 2 : wanted / 2 * 2; /* tiles take groups in pairs */
-	return wanted ? wanted : 1;
+	if (op->n > 1)
+		wanted = wanted / d->isa->groups * d->isa->groups;
+	return wanted ? wanted : op->n > 1 ? d->isa->groups : 1;
 }
 
 void fast_matmul(struct device *d, const struct matmul *op)

@@ -7,10 +7,10 @@
 /* With products of its own, and with the function that arranges activations for them, or NULL. */
 #define ISA_TABLE_WITH(isa_name, product, arrange)                                                                     \
 	{                                                                                                              \
-		.name = isa_name, .bytes = bytes_row, .words = words_row, .tiles = arrange, .matmul = product,         \
-		.norm = norm_row, .activate = activate_row, .store = store_row, .attend = attend_part,                 \
-		.merge = merge_spans, .read_peak = read_peak, .f32_peak = f32_peak, .bytes_peak = bytes_peak,          \
-		.words_peak = words_peak,                                                                              \
+		.name = isa_name, .groups = PANEL_GROUPS, .bytes = bytes_row, .words = words_row, .tiles = arrange,    \
+		.matmul = product, .norm = norm_row, .activate = activate_row, .store = store_row,                     \
+		.attend = attend_part, .merge = merge_spans, .read_peak = read_peak, .f32_peak = f32_peak,             \
+		.bytes_peak = bytes_peak, .words_peak = words_peak,                                                    \
 	}
 
 #endif

@@ -14,7 +14,7 @@
  * TILE: rows of activations that share an unpacked weight; ATTEND_Q queries meet a page at once, with ATTEND_SUMS
  * vectors of sums. All are bounded by sixteen registers.
  */
-enum { STRIP = 8, TILE = 4, PANEL_TILE = 4, ATTEND_Q = 3, ATTEND_SUMS = 6 };
+enum { STRIP = 8, TILE = 4, PANEL_TILE = 4, PANEL_GROUPS = 1, ATTEND_Q = 3, ATTEND_SUMS = 6 };
 
 struct v16 {
 	__m256 a, b;

@@ -19,7 +19,7 @@
  * TILE: rows of activations that share an unpacked weight; ATTEND_Q queries meet a page at once, with ATTEND_SUMS
  * vectors of sums. All are bounded by 32 registers.
  */
-enum { STRIP = LANES, TILE = 8, PANEL_TILE = 12, ATTEND_Q = 3, ATTEND_SUMS = 16 };
+enum { STRIP = LANES, TILE = 8, PANEL_TILE = 6, PANEL_GROUPS = 2, ATTEND_Q = 6, ATTEND_SUMS = 24 };
 
 struct v16 {
 	__m512 v;
@@ -294,6 +294,15 @@ INLINE struct sums sums_set1(int32_t n)
 	return (struct sums){ _mm512_set1_epi32(n) };
 }
 
+/* A sum in the order of the program, as in lanes_avx2.h. Instructions with a sum of their own have no other. */
+INLINE __m512i in_order(__m512i sum)
+{
+#if !defined(KERNELS_VNNI) && !defined(KERNELS_EMULATE_AVX512)
+	__asm__("" : "+v"(sum));
+#endif
+	return sum;
+}
+
 /* sum + products in pairs; `q` holds two numbers, the same for every lane. */
 INLINE __m512i add_pairs(__m512i sum, __m512i x, const int16_t *q)
 {
@@ -303,7 +312,7 @@ INLINE __m512i add_pairs(__m512i sum, __m512i x, const int16_t *q)
 #ifdef KERNELS_VNNI
 	return _mm512_dpwssd_epi32(sum, x, _mm512_set1_epi32(word));
 #else
-	return _mm512_add_epi32(sum, _mm512_madd_epi16(x, _mm512_set1_epi32(word)));
+	return in_order(_mm512_add_epi32(sum, _mm512_madd_epi16(x, _mm512_set1_epi32(word))));
 #endif
 }
 

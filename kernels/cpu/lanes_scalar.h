@@ -15,7 +15,7 @@
 #undef UNROLL
 #define UNROLL
 
-enum { STRIP = LANES, TILE = 2, PANEL_TILE = 4, ATTEND_Q = 1, ATTEND_SUMS = 1 };
+enum { STRIP = LANES, TILE = 2, PANEL_TILE = 4, PANEL_GROUPS = 1, ATTEND_Q = 1, ATTEND_SUMS = 1 };
 
 struct v16 {
 	float f[LANES];

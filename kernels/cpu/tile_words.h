@@ -11,8 +11,11 @@
 
 #include "tile_super.h"
 
-/* Blocks of a panel (whole superblocks), and rows of activations from which on it pays to unpack to one. */
-enum { PANEL_BLOCKS = 16, PANEL_FROM = 4 };
+/*
+ * Blocks of a panel (whole superblocks) of so many lanes of groups side by side, and rows of activations from which on
+ * it pays to unpack to one.
+ */
+enum { PANEL_BLOCKS = 16 / PANEL_GROUPS, PANEL_LANES = PANEL_GROUPS * LANES, PANEL_FROM = 4 };
 
 /* Rows that a panel is filled for, of n: their number is a constant where it counts. */
 INLINE size_t first_rows(size_t n)
@@ -26,12 +29,12 @@ INLINE size_t first_rows(size_t n)
  */
 #define FORGET_MEMORY() __asm__ volatile("" ::: "memory")
 
-/* Quarters of a block, words of a quarter, and strips of a group. */
-enum { QUARTERS = 4, QUARTER_WORDS = 4, STRIPS = LANES / STRIP };
+/* Quarters of a block, words of a quarter, and strips of a group and of a panel. */
+enum { QUARTERS = 4, QUARTER_WORDS = 4, STRIPS = LANES / STRIP, PANEL_STRIPS = PANEL_LANES / STRIP };
 
 struct panel {
-	_Alignas(64) int16_t w[PANEL_BLOCKS][QUARTERS * QUARTER_WORDS][2 * LANES];
-	_Alignas(64) float d[PANEL_BLOCKS][LANES], m[PANEL_BLOCKS][LANES];
+	_Alignas(64) int16_t w[PANEL_BLOCKS][QUARTERS * QUARTER_WORDS][2 * PANEL_LANES];
+	_Alignas(64) float d[PANEL_BLOCKS][PANEL_LANES], m[PANEL_BLOCKS][PANEL_LANES];
 };
 
 INLINE bool has_min(enum dtype type)
@@ -237,29 +240,33 @@ INLINE void group_words(enum dtype type, const struct tile *t, size_t g, size_t 
 }
 
 /*
- * A stretch of a group's blocks that is unpacked to a panel, and what is at work of it: the scales of a superblock, or
- * those of a block of Q6_K, of words 0 and 2 of a quarter and of 1 and 3.
+ * A stretch of blocks of some groups that is unpacked to a panel, and what is at work of it: the scales of a
+ * superblock, or those of a block of Q6_K, of words 0 and 2 of a quarter and of 1 and 3.
  */
 struct unpacking {
-	const uint8_t *group;
-	size_t first;
+	const uint8_t *group[PANEL_GROUPS];
+	size_t first, blocks;
 	struct panel *panel;
-	struct scales scales;
+	struct scales scales[PANEL_GROUPS];
 	struct words by[STRIPS][2];
 };
 
-INLINE void fill_scales(enum dtype type, struct unpacking *u, struct place from, size_t lane, size_t b)
+/* Of group i, the strip that begins at `lane`. */
+INLINE void fill_scales(enum dtype type, struct unpacking *u, struct place from, size_t i, size_t lane, size_t b)
 {
-	strip_store(u->panel->d[b] + lane, block_scale(type, from, &u->scales, lane));
+	const size_t to = i * LANES + lane;
+
+	strip_store(u->panel->d[b] + to, block_scale(type, from, &u->scales[i], lane));
 	if (has_min(type))
-		strip_store(u->panel->m[b] + lane, block_min(type, from, &u->scales, lane));
+		strip_store(u->panel->m[b] + to, block_min(type, from, &u->scales[i], lane));
 	if (type == DTYPE_Q6_K)
 		foreach (half, 2)
 			u->by[lane / STRIP][half] = words_of_scales(half_scales(from.head, from.number, half) + lane);
 }
 
-/* Quarter j of one strip of a block. Scales of Q6_K go into the words, which stay below 13 bits. */
-INLINE void fill_quarter(enum dtype type, struct unpacking *u, struct place from, size_t lane, size_t j, size_t b)
+/* Quarter j of that strip of a block. Scales of Q6_K go into the words, which stay below 13 bits. */
+INLINE void fill_quarter(enum dtype type, struct unpacking *u, struct place from, size_t i, size_t lane, size_t j,
+			 size_t b)
 {
 	const int16_t offset = offset_of(type);
 	struct words w[QUARTER_WORDS];
@@ -268,36 +275,39 @@ INLINE void fill_quarter(enum dtype type, struct unpacking *u, struct place from
 	foreach (k, QUARTER_WORDS) {
 		w[k] = offset ? words_sub(w[k], offset) : w[k];
 		w[k] = type == DTYPE_Q6_K ? words_mul(w[k], u->by[lane / STRIP][k % 2]) : w[k];
-		words_store(u->panel->w[b][QUARTER_WORDS * j + k] + 2 * lane, w[k]);
+		words_store(u->panel->w[b][QUARTER_WORDS * j + k] + 2 * (i * LANES + lane), w[k]);
 	}
 }
 
 /* Block b of a stretch to its panel. */
 INLINE void fill_block(enum dtype type, struct unpacking *u, size_t b)
 {
-	struct place from = block_at(type, u->group, u->first + b);
+	foreach (i, PANEL_GROUPS) {
+		struct place from = block_at(type, u->group[i], u->first + b);
 
-	if ((type == DTYPE_Q4_K || type == DTYPE_Q5_K) && from.number == 0)
-		read_scales(from.head, &u->scales);
-	foreach (s, STRIPS)
-		fill_scales(type, u, from, s * STRIP, b);
-	foreach (j, QUARTERS)
+		ask_ahead(from.quants, 64 * (4 + high_bits(type)));
+		if ((type == DTYPE_Q4_K || type == DTYPE_Q5_K) && from.number == 0)
+			read_scales(from.head, &u->scales[i]);
 		foreach (s, STRIPS)
-			fill_quarter(type, u, from, s * STRIP, j, b);
+			fill_scales(type, u, from, i, s * STRIP, b);
+		foreach (j, QUARTERS)
+			foreach (s, STRIPS)
+				fill_quarter(type, u, from, i, s * STRIP, j, b);
+	}
 	FORGET_MEMORY();
 }
 
 /* The whole numbers of block b of a panel against `rows` rows. */
 INLINE void panel_sums(const struct panel *p, size_t b, const struct xwords *x, size_t stride, size_t rows,
-		       struct sums sum[PANEL_TILE][STRIPS])
+		       struct sums sum[PANEL_TILE][PANEL_STRIPS])
 {
 	foreach (k, QUARTERS * QUARTER_WORDS) {
-		struct words w[STRIPS];
+		struct words w[PANEL_STRIPS];
 
-		foreach (s, STRIPS)
+		foreach (s, PANEL_STRIPS)
 			w[s] = words_load(p->w[b][k] + 2 * s * STRIP);
 		foreach (t, rows)
-			foreach (s, STRIPS)
+			foreach (s, PANEL_STRIPS)
 				if (k == 0)
 					sum[t][s] = sums_of(w[s], x[t * stride].q);
 				else
@@ -308,87 +318,113 @@ INLINE void panel_sums(const struct panel *p, size_t b, const struct xwords *x, 
 /* A block's whole numbers to the results; d and m, or NULL, are its scales and minima, xd and xds the row's. */
 INLINE void add_scaled(const struct sums *sum, const float *d, float xd, const float *m, float xds, struct strip *acc)
 {
-	foreach (s, STRIPS) {
+	foreach (s, PANEL_STRIPS) {
 		struct strip by = strip_mul(strip_load(d + s * STRIP), strip_set1(xd));
 
 		acc[s] = strip_fma(by, strip_of_sums(sum[s]), acc[s]);
 	}
 	if (m)
-		foreach (s, STRIPS)
+		foreach (s, PANEL_STRIPS)
 			acc[s] = strip_fma(strip_load(m + s * STRIP), strip_set1(xds), acc[s]);
 }
 
-/*
- * `blocks` blocks of a panel against `rows` rows, added to `to`, [rows][LANES]. With `u` each is unpacked just before,
- * so that a block is stored while another's products take their time.
- */
-INLINE void panel_rows(enum dtype type, struct unpacking *u, const struct panel *p, size_t blocks,
-		       const struct xwords *x, size_t stride, float *to, size_t row, size_t rows)
+/* Results of the groups of a panel, [PANEL_GROUPS][TILE_ROWS][LANES]: where those of a row in a strip of it are. */
+INLINE float *results_at(float *acc, size_t row, size_t strip)
 {
-	struct strip acc[PANEL_TILE][STRIPS];
+	return acc + (strip / STRIPS * TILE_ROWS + row) * LANES + strip % STRIPS * STRIP;
+}
 
-	x += row * stride;
-	to += row * LANES;
+/* What they are before a stretch: nothing before the first. */
+INLINE void load_results(float *acc, bool first, size_t row, size_t rows, struct strip ret[PANEL_TILE][PANEL_STRIPS])
+{
 	foreach (t, rows)
-		foreach (s, STRIPS)
-			acc[t][s] = strip_load(to + t * LANES + s * STRIP);
-	for (size_t b = 0; b < blocks; b++, x++) {
-		struct sums sum[PANEL_TILE][STRIPS];
+		foreach (s, PANEL_STRIPS)
+			ret[t][s] = first ? strip_set1(0) : strip_load(results_at(acc, row + t, s));
+}
 
-		if (u)
+INLINE void store_results(float *acc, size_t row, size_t rows, struct strip from[PANEL_TILE][PANEL_STRIPS])
+{
+	foreach (t, rows)
+		foreach (s, PANEL_STRIPS)
+			strip_store(results_at(acc, row + t, s), from[t][s]);
+}
+
+/*
+ * The blocks of a stretch against `rows` rows from `row` on, added to their results. With `fill` each is unpacked just
+ * before, so that a block is stored while another's products take their time.
+ */
+INLINE void panel_rows(enum dtype type, bool fill, struct unpacking *u, const struct xwords *x, size_t stride,
+		       float *to, size_t row, size_t rows)
+{
+	const struct panel *p = u->panel;
+	struct strip acc[PANEL_TILE][PANEL_STRIPS];
+
+	x += u->first + row * stride;
+	load_results(to, u->first == 0, row, rows, acc);
+	for (size_t b = 0; b < u->blocks; b++, x++) {
+		struct sums sum[PANEL_TILE][PANEL_STRIPS];
+
+		if (fill)
 			fill_block(type, u, b);
 		panel_sums(p, b, x, stride, rows, sum);
 		foreach (t, rows)
 			add_scaled(sum[t], p->d[b], x[t * stride].d, has_min(type) ? p->m[b] : NULL, x[t * stride].ds,
 				   acc[t]);
 	}
-	foreach (t, rows)
-		foreach (s, STRIPS)
-			strip_store(to + t * LANES + s * STRIP, acc[t][s]);
+	store_results(to, row, rows, acc);
 }
 
 /* A panel does not tell its type: one that has a minimum stands for all of those, and one that has none. */
-static void panel_min(const struct panel *p, size_t blocks, const struct xwords *x, size_t stride, float *to, size_t n)
+static void panel_min(struct unpacking *u, const struct xwords *x, size_t stride, float *to, size_t n)
 {
-	EACH_ROWS(PANEL_TILE, n, panel_rows, DTYPE_Q4_1, NULL, p, blocks, x, stride, to);
+	EACH_ROWS(PANEL_TILE, n, panel_rows, DTYPE_Q4_1, false, u, x, stride, to);
 }
 
-static void panel_plain(const struct panel *p, size_t blocks, const struct xwords *x, size_t stride, float *to,
-			size_t n)
+static void panel_plain(struct unpacking *u, const struct xwords *x, size_t stride, float *to, size_t n)
 {
-	EACH_ROWS(PANEL_TILE, n, panel_rows, DTYPE_Q4_0, NULL, p, blocks, x, stride, to);
+	EACH_ROWS(PANEL_TILE, n, panel_rows, DTYPE_Q4_0, false, u, x, stride, to);
+}
+
+/* A panel's groups from g on. What is missing to a panel is the last group once more, and its results nobody's. */
+INLINE const uint8_t *panel_group(const struct tile *t, size_t g, size_t i)
+{
+	return group_at(t, g + i < t->groups ? g + i : t->groups - 1);
+}
+
+INLINE void put_panel(const struct tile *t, size_t g, const float *acc)
+{
+	for (size_t i = 0; i < PANEL_GROUPS && g + i < t->groups; i++)
+		put_group(t, g + i, 0, t->n, acc + i * TILE_ROWS * LANES);
 }
 
 INLINE void group_panels(enum dtype type, const struct tile *t, size_t g)
 {
 	const size_t blocks = t->w->cols / BLOCK, rows = first_rows(t->n);
-	_Alignas(64) float acc[TILE_ROWS * LANES];
+	_Alignas(64) float acc[PANEL_GROUPS * TILE_ROWS * LANES];
 	struct panel p;
-	struct unpacking u = { .group = group_at(t, g), .panel = &p };
+	struct unpacking u = { .panel = &p };
 
-	memset(acc, 0, t->n * LANES * sizeof(*acc));
+	foreach (i, PANEL_GROUPS)
+		u.group[i] = panel_group(t, g, i);
 	for (; u.first < blocks; u.first += PANEL_BLOCKS) {
-		size_t n = blocks - u.first < PANEL_BLOCKS ? blocks - u.first : PANEL_BLOCKS;
-		const struct xwords *x = t->xw + u.first;
-
+		u.blocks = blocks - u.first < PANEL_BLOCKS ? blocks - u.first : PANEL_BLOCKS;
 		if (rows == PANEL_TILE)
-			panel_rows(type, &u, &p, n, x, blocks, acc, 0, PANEL_TILE);
+			panel_rows(type, true, &u, t->xw, blocks, acc, 0, PANEL_TILE);
 		else
-			panel_rows(type, &u, &p, n, x, blocks, acc, 0, PANEL_FROM);
-		(has_min(type) ? panel_min : panel_plain)(&p, n, x + rows * blocks, blocks, acc + rows * LANES,
+			panel_rows(type, true, &u, t->xw, blocks, acc, 0, PANEL_FROM);
+		(has_min(type) ? panel_min : panel_plain)(&u, t->xw + rows * blocks, blocks, acc + rows * LANES,
 							  t->n - rows);
 	}
-	put_group(t, g, 0, t->n, acc);
+	put_panel(t, g, acc);
 }
 
 #define WORDS_FUNCTION(type, name)                                                                                     \
 	static void words_##name(const struct tile *t)                                                                 \
 	{                                                                                                              \
-		for (size_t g = 0; g < t->groups; g++)                                                                 \
-			if (t->n < PANEL_FROM)                                                                         \
-				EACH_ROWS(PANEL_FROM - 1, t->n, group_words, type, t, g);                              \
-			else                                                                                           \
-				group_panels(type, t, g);                                                              \
+		for (size_t g = 0; t->n >= PANEL_FROM && g < t->groups; g += PANEL_GROUPS)                             \
+			group_panels(type, t, g);                                                                      \
+		for (size_t g = 0; t->n < PANEL_FROM && g < t->groups; g++)                                            \
+			EACH_ROWS(PANEL_FROM - 1, t->n, group_words, type, t, g);                                      \
 	}
 
 WORDS_FUNCTION(DTYPE_Q4_0, q4_0)
