@@ -198,8 +198,8 @@ INLINE void finish(const struct partial *r, const float *o, size_t head_size, fl
 {
 	float inverse = r->sum != 0.0f ? 1.0f / r->sum : 0.0f;
 
-	for (size_t i = 0; i < head_size; i++)
-		y[i] = o[i] * inverse;
+	for (size_t i = 0; i < head_size; i += LANES)
+		store_up_to(y + i, head_size - i, v16_mul(v16_load(o + i), v16_set1(inverse)));
 }
 
 /* Spans of one query, each [max, sum, .., values]; those that it does not see have sum 0. */
@@ -272,8 +272,9 @@ static void rotate_queries(const struct attend_part *p, int run, struct attend_s
 			continue;
 		rotate_head(h, p->op->qkv + row * width + head * h->head_size,
 			    p->op->angles + (row * RUNS + (size_t)run) * h->rotated, q);
-		for (size_t d = 0; d < h->head_size; d++)
-			q[d] *= h->scale;
+		for (size_t d = 0; d < h->head_size; d += LANES)
+			store_up_to(q + d, h->head_size - d,
+				    v16_mul(load_up_to(q + d, h->head_size - d), v16_set1(h->scale)));
 		if (p->op->pages->type == DTYPE_Q8_0)
 			q8_query(q, h->head_size, s->q16 + i * h->head_size, s->q16_scale + i * (h->head_size / BLOCK));
 	}

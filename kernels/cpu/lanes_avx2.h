@@ -36,6 +36,21 @@ INLINE void v16_store(float *p, struct v16 x)
 	_mm256_storeu_ps(p + 8, x.b);
 }
 
+/* Of sixteen numbers those with an even place, or with an odd one. */
+INLINE __m256 every_second(const float *p, bool odd)
+{
+	__m256 lo = _mm256_loadu_ps(p), hi = _mm256_loadu_ps(p + 8);
+	__m256 r = odd ? _mm256_shuffle_ps(lo, hi, 0xdd) : _mm256_shuffle_ps(lo, hi, 0x88);
+
+	return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(r), 0xd8));
+}
+
+INLINE void v16_load_pairs(const float *p, struct v16 *first, struct v16 *second)
+{
+	*first = (struct v16){ every_second(p, false), every_second(p + LANES, false) };
+	*second = (struct v16){ every_second(p, true), every_second(p + LANES, true) };
+}
+
 INLINE struct v16 v16_load_f16(const uint16_t *p)
 {
 	return (struct v16){ _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)),

@@ -40,6 +40,16 @@ INLINE void v16_store(float *p, struct v16 x)
 	_mm512_storeu_ps(p, x.v);
 }
 
+INLINE void v16_load_pairs(const float *p, struct v16 *first, struct v16 *second)
+{
+	const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+	const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+	__m512 lo = _mm512_loadu_ps(p), hi = _mm512_loadu_ps(p + LANES);
+
+	first->v = _mm512_permutex2var_ps(lo, even, hi);
+	second->v = _mm512_permutex2var_ps(lo, odd, hi);
+}
+
 INLINE struct v16 v16_load_f16(const uint16_t *p)
 {
 	return (struct v16){ _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)) };

@@ -45,6 +45,15 @@ INLINE void v16_store(float *p, struct v16 a)
 		p[i] = a.f[i];
 }
 
+/* Sixteen pairs: what is first in each, and what is second. */
+INLINE void v16_load_pairs(const float *p, struct v16 *first, struct v16 *second)
+{
+	foreach (i, LANES) {
+		first->f[i] = p[2 * i];
+		second->f[i] = p[2 * i + 1];
+	}
+}
+
 INLINE struct v16 v16_load_f16(const uint16_t *p)
 {
 	struct v16 r;

@@ -249,9 +249,16 @@ static void words_row(const float *x, size_t cols, struct xwords *ret)
 /* Turns the first dimensions of a head by `angles`, pairs of cosine and sine; the others are copied. */
 INLINE void rotate_head(const struct head_shape *h, const float *x, const float *angles, float *y)
 {
-	size_t half = h->rotated / 2, step = h->interleaved ? 2 : 1, apart = h->interleaved ? 1 : half;
+	size_t half = h->rotated / 2, step = h->interleaved ? 2 : 1, apart = h->interleaved ? 1 : half, i = 0;
 
-	for (size_t i = 0; i < half; i++) {
+	for (; !h->interleaved && i + LANES <= half; i += LANES) {
+		struct v16 a = v16_load(x + i), b = v16_load(x + half + i), c, s;
+
+		v16_load_pairs(angles + 2 * i, &c, &s);
+		v16_store(y + i, v16_fma(a, c, v16_sub(v16_set1(0), v16_mul(b, s))));
+		v16_store(y + half + i, v16_fma(a, s, v16_mul(b, c)));
+	}
+	for (; i < half; i++) {
 		float c = angles[2 * i], s = angles[2 * i + 1], a = x[i * step], b = x[i * step + apart];
 
 		y[i * step] = fmaf(a, c, -(b * s));
