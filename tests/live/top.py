@@ -27,8 +27,8 @@ def name_of(endpoint):
 
 def top(*words, of=None, env=None):
     of = of or daemon
-    return subprocess.run([live.SINK, 'top', *words], env={**of.env, **(env or {})}, capture_output=True, text=True,
-                          stdin=subprocess.DEVNULL, timeout=live.WAIT)
+    return subprocess.run([live.SINK, 'top', *words], env={**live.environment(of.home, of.env), **(env or {})},
+                          capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=live.WAIT)
 
 
 def look(of=None, *words):
