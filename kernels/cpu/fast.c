@@ -314,6 +314,7 @@ static void matmul_piece(void *arg, size_t piece, int worker)
 /* Enough pieces that no thread waits long for the last, none so small that taking it costs more than doing it. */
 static size_t groups_a_piece(const struct device *d, const struct matmul *op, size_t row_tiles)
 {
+	const size_t together = op->n > 1 ? d->isa->groups : 1;
 	size_t groups = 0, bytes = 0, wanted, most;
 
 	for (size_t i = 0; i < op->weights; i++) {
@@ -323,9 +324,8 @@ static size_t groups_a_piece(const struct device *d, const struct matmul *op, si
 	wanted = groups * row_tiles / ((size_t)pool_threads(d->pool) * 8);
 	most = PIECE_BYTES / (bytes / groups);
 	wanted = wanted < most ? wanted : most;
-	if (op->n > 1)
-		wanted = wanted / d->isa->groups * d->isa->groups;
-	return wanted ? wanted : op->n > 1 ? d->isa->groups : 1;
+	wanted = wanted / together * together;
+	return wanted ? wanted : together;
 }
 
 void fast_matmul(struct device *d, const struct matmul *op)

@@ -16,8 +16,9 @@
 #include "cpu.h"
 
 /*
- * TILE: rows of activations that share an unpacked weight; ATTEND_Q queries meet a page at once, with ATTEND_SUMS
- * vectors of sums. All are bounded by 32 registers.
+ * TILE: rows of activations that share an unpacked weight; PANEL_TILE rows meet a panel of PANEL_GROUPS groups, whose
+ * broadcast numbers serve both; ATTEND_Q queries meet a page at once, with ATTEND_SUMS vectors of sums. All are bounded
+ * by 32 registers.
  */
 enum { STRIP = LANES, TILE = 8, PANEL_TILE = 6, PANEL_GROUPS = 2, ATTEND_Q = 6, ATTEND_SUMS = 24 };
 
